@@ -12,7 +12,7 @@ import gc
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address
 from itertools import count
@@ -28,6 +28,7 @@ from resolver import limits
 from resolver.client import Client
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.query_policy import QueryPolicy, Refusal
+from resolver.engine.received import Received
 from resolver.engine.upstream import Upstream, UpstreamSet
 from resolver.engine.view import AttachedZone, View
 from resolver.service import DnsService
@@ -36,6 +37,7 @@ from resolver.transport.poller import Poller
 from resolver.transport.udp import UdpListener
 from resolver.transport.upstream import UpstreamPool
 from resolver.transport.upstream_socket import open_datagram
+from resolver.wire.message import Query
 from resolver.wire.name import from_text
 from resolver.zone.build import records
 from resolver.zone.published import PublishedZone
@@ -61,14 +63,15 @@ class Cost:
 
 
 class _AllowAll:
-    """A policy that refuses nothing and wants nothing done, to see what asking it costs."""
-
-    has_effects = True
+    """A policy that refuses nothing and opens nothing, to see what asking it costs."""
 
     def verdict(self, qname: bytes, qtype: int) -> Refusal | None:
         return None
 
-    def effect(self, qname: bytes, qtype: int, reply: bytes) -> Awaitable[None] | None:
+    def shown(self, query: Query, received: Received) -> Received:
+        return received
+
+    def open(self, query: Query, received: Received) -> None:
         return None
 
 

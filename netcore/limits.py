@@ -253,3 +253,146 @@ DRIFT_FULL_PAUSE = 10.0
 
 DESCRIPTORS_KEPT = 64
 """Descriptors that resolvers leave free: for the admin socket, the store, netlink and queries to upstreams."""
+
+EGRESS_RULES = 1024
+"""Egress rules of one sandbox, one network or one list: each is looked at for each new name, and is some elements of the firewall."""
+
+EGRESS_RULE_LENGTH = 320
+"""Characters of one egress rule: a name has 253, and there are a port and a few words."""
+
+EGRESS_ADDRESSES = 16_384
+"""Addresses that answers may have opened for one sandbox at a time: names that rotate a thousand addresses, sixteen of them."""
+
+EGRESS_NAMES = 32_768
+"""Names, each with each of its addresses, that are open for one sandbox at a time. A wildcard may have any number at one address."""
+
+EGRESS_LONGEST = 86_400.0
+"""Seconds for which one answer opens an address, whatever its TTL: a day, after which whoever still needs it has asked again."""
+
+EGRESS_TARGETS = 1024
+"""Names that SVCB and HTTPS answers led one sandbox to, and that it may ask for therefore."""
+
+EGRESS_NEW_NAMES = 600
+"""New names a minute that one sandbox may ask for below its wildcards. A browser asks for a few hundred; a tunnel needs ten a second."""
+
+EGRESS_REMEMBERED_NAMES = 4096
+"""Names that are not new for one sandbox, because it has asked for them lately."""
+
+EGRESS_LOGGED_PER_SECOND, EGRESS_LOGGED_AT_ONCE = 50, 100
+"""Refused packets of one sandbox that are told to the daemon, each destination once a second. A reader takes some ten thousand."""
+
+EGRESS_NEIGHBORS_PER_SECOND, EGRESS_NEIGHBORS_AT_ONCE = 20, 100
+"""Searches for neighbours, and answers to those of neighbours, of one sandbox whose rules allow no peer."""
+
+EGRESS_SINGLE_PORTS = 64
+"""Ports that an answer opens as elements of their own; more are ranges, whose set takes a millisecond for each change."""
+
+EGRESS_REFUSALS, EGRESS_REFUSING_SANDBOXES = 256, 1024
+"""Different things refused to one sandbox that are remembered, and sandboxes of which that is: 64 MB at most, at 250 octets each."""
+
+EGRESS_TOLD_AGAIN = 60.0
+"""Seconds after which a thing that is refused again is an event again."""
+
+EGRESS_ASKED_LATELY = 86_400.0
+"""Seconds after its last question for which an exact name is asked again by the daemon: nginx and a JVM may never ask a second time."""
+
+EGRESS_ASKED_AT_ONCE = 256
+"""Names of all sandboxes together that are asked again at one time."""
+
+FIRST_DATA = 32_768
+"""Octets in which the first data of a looked-at connection must name the server. A ClientHello has 0.3 to 2 KiB, with large tickets
+and many keys 12; servers take headers of 8 to 16 KiB. More than its first window, about 14 KiB, no client sends unacknowledged."""
+
+FIRST_DATA_PIECES = 64
+"""Pieces of them that are kept behind a gap. A first window has ten segments; what is not kept comes again."""
+
+FIRST_DATA_PATIENCE = 30.0
+"""Seconds from the first octet until the server must be named."""
+
+LOOKED_FLOW_IDLE = 120.0
+"""Seconds after which a looked-at connection is forgotten of which nothing came. If it goes on, it is asked for anew."""
+
+LOOKED_FLOWS_PER_SANDBOX, LOOKED_FLOWS = 1024, 16_384
+"""Connections at once that are looked at, each for one or two round trips. Beyond that the oldest is forgotten, and asked for anew."""
+
+FIRST_DATA_PER_SANDBOX = 4 << 20
+"""Octets of them that are kept for one sandbox. What is not kept comes again."""
+
+REFUSALS_REPEATED = 3
+"""Times that a refused connection is told so, as its client repeats its data."""
+
+INJECTED_AT_ONCE = 10
+"""Segments that are sent again when a client sends again, as many as TCP begins with (RFC 6928)."""
+
+SEGMENT_SIZE = {4: 536, 6: 1220}
+"""Octets of a segment to a server that has not said what it takes (RFC 9293 section 3.7.1)."""
+
+LARGEST_SEGMENT = 1220
+"""Octets of a segment that is sent in place of a client's: fits in 1280 octets, so through every path."""
+
+LOOKED_PACKETS_PER_SECOND, LOOKED_PACKETS_AT_ONCE = 2000, 1000
+"""Packets of one sandbox that are copied, and packets to it; each takes the daemon 0.1 ms. What is not copied is sent again."""
+
+LOOKED_PACKETS_PER_TURN = 64
+"""Copies that are read before the loop looks at others."""
+
+LOOK_PERIOD = 1.0
+"""Seconds between two looks at which connections are late."""
+
+ACKNOWLEDGE_AFTER_SEGMENTS, ACKNOWLEDGE_AFTER_OCTETS = 8, 8000
+"""Held segments or octets after which a client is told that they have come: it sends ten, and no more before it hears of them."""
+
+LOOK_DECISIONS = 16_384
+"""Decisions that the next daemon is left with if this one is killed, two of a connection: each matters for one round trip to a server, or
+for as long as a connection of HTTP lasts."""
+
+FOLLOWED_NOTED = 1 << 28
+"""Octets of a body after which it is noted again how much of it is left: sequence numbers say nothing of more than 2^31."""
+
+CHUNK_LINE = 4096
+"""Octets of one line between the chunks of an HTTP body, and of one trailer."""
+
+FOLLOWED_DATA = 262_144
+"""Octets of an HTTP connection that are on their way to the server at a time: it is followed to its end, so this bounds its upload."""
+
+FOLLOWED_FLOW_IDLE = 3600.0
+"""Seconds after which an HTTP connection without packets is forgotten; a request that comes later is refused."""
+
+EGRESS_NAMES_LEARNED = 16
+"""Names of one address that `--egress learn` makes rules for; the oldest go first."""
+
+EGRESS_RECORDS = 256
+"""Sandboxes of which it is kept what they have used, with `EGRESS_RULES` rules each; the oldest go first."""
+
+WAY_OUT_CONNECTIONS = 16_384
+"""Connections from one nest to the outside at once."""
+
+WAY_OUT_DESCRIPTORS = 8
+"""Descriptors of one such connection: two sockets, four ends of pipes, and room for others."""
+
+WAY_OUT_BACKLOG = 1024
+"""Connections that were answered and are not accepted yet."""
+
+WAY_OUT_READY = 10.0
+"""Seconds for a client to take a connection that the outside has taken."""
+
+WAY_OUT_FLOWS = 4096
+"""Pairs of client and server that exchange datagrams; the one that was silent for longest gives way."""
+
+WAY_OUT_PINGS = 256
+"""Programs that ping, times addresses."""
+
+WAY_OUT_UNANSWERED, WAY_OUT_IDLE = 30.0, 180.0
+"""Seconds of silence after which a flow of datagrams ends: before the first answer, and after it (as nf_conntrack_udp_timeout)."""
+
+WAY_OUT_LOOK = 5.0
+"""Seconds between looks for what is silent."""
+
+WAY_OUT_TURN = 64
+"""Packets, datagrams or connections that are taken before the loop looks at others."""
+
+WAY_OUT_ROUTES = 1000
+"""Subnets of the host that a nest leaves out."""
+
+WAY_OUT_LARGE_PIPES = 16
+"""Pipes of connections that are enlarged to 1 MiB because they were full; an ordinary user's pipes may have 64 MiB altogether."""

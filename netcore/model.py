@@ -13,14 +13,15 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Literal, NewType
 
+from netcore.common_options import CommonOptions
 from netcore.default_route import DefaultRoute
 from netcore.dns_settings import DnsSettings
 from netcore.health import Health, HealthCheck
+from netcore.isolation import Isolation
 
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
 IPNetwork = IPv4Network | IPv6Network
-
 
 NetworkId = NewType("NetworkId", str)
 SandboxId = NewType("SandboxId", str)
@@ -77,20 +78,6 @@ class PluginIpam:
     options: tuple[tuple[str, str], ...] = ()
     needs_mac: bool = False
     needs_replay: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommonOptions:
-    """What `--opt` says of a network of any driver. *forward*: (domain, its name servers) of each."""
-
-    mtu: int
-    ifname_prefix: str = "eth"
-    announcements: int = 3
-    announcement_interval_ms: int = 1000
-    ttl: int = 5
-    forward_single_label: bool = True
-    allow_rebinding: bool = False
-    forward: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +190,7 @@ class StaticRoute:
 class Network:
     """A network as it exists. *options* are as the user gave them; *common* and *driver_options* are what they mean.
 
-    *pools*: IPv4 first; of a bridge network at most one for each family.
+    *pools*: IPv4 first; of a bridge network at most one for each family. *egress*: rules of who joins without its own.
     """
 
     id: NetworkId
@@ -221,6 +208,7 @@ class Network:
     routes: tuple[StaticRoute, ...] = ()
     owner: Owner | None = None
     created: float = 0.0
+    egress: tuple[str, ...] | None = None
 
     @property
     def is_overlay(self) -> bool:
@@ -310,10 +298,7 @@ class EndpointRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginAnswer:
-    """What a network plugin has made for an endpoint. *link*: its name on the host, None if there is none.
-
-    *wants_gateway*: without a gateway of its own, sandboxes may get the outside by a bridge (GW-9).
-    """
+    """What a network plugin has made for an endpoint. *link*: its name on the host. *wants_gateway*: one of ours would do (GW-9)."""
 
     link: str | None
     gateway4: IPAddress | None = None
@@ -391,8 +376,8 @@ class Sandbox:
     adopted namespace has by itself; with *replaces_routes* ours take their place while there are any, otherwise they stay.
     *own_sysctls*: (path, value) that an adopted namespace had of those that berth sets there.
     *shared_with*: id of the sandbox whose stack it has, with *stack* SHARED. *ended*: removed, but for its stack, which others share.
-    *health*: None without a *health_check*. *follows*: the program whose namespaces it has, one after the other, as in `podman:web`.
-    *persists*: it is made again after a reboot.
+    *health*: None without a *health_check*. *egress*: its rules (`egress.read`), None: those of its networks, or the default.
+    *follows*: the program whose namespaces it has, one after the other, as in `podman:web`. *persists*: it is made again after a reboot.
     """
 
     id: SandboxId
@@ -423,6 +408,8 @@ class Sandbox:
     own_sysctls: tuple[tuple[str, str], ...] = ()
     health_check: HealthCheck | None = None
     health: Health | None = None
+    isolation: Isolation = field(default_factory=Isolation)
+    egress: tuple[str, ...] | None = None
     follows: str = ""
     persists: bool = False
 
@@ -464,6 +451,7 @@ class NetworkRequest:
     ipam_options: tuple[tuple[str, str], ...] = ()
     owner: Owner | None = None
     predefined: bool = False
+    egress: tuple[str, ...] | None = None
     problems: tuple[tuple[str, str], ...] = ()
 
 
@@ -490,8 +478,10 @@ class SandboxRequest:
     forwards: bool = False
     sysctls: tuple[str, ...] = ()
     replaces_routes: bool = False
+    egress: tuple[str, ...] | None = None
     origin: str = "api"
     again: tuple[SandboxId, float] | None = None
     health_check: HealthCheck | None = None
     follows: str = ""
     persists: bool = False
+    isolation: Isolation = field(default_factory=Isolation)

@@ -46,11 +46,13 @@ class Client:
         """Forget the replies about names that changed."""
         if not self.replies.by_octets:
             return
-        if any(attached.aliases for attached in self.view.attached):
-            # A private alias may lead to a changed name.
+        view = self.view
+        if change.has_wildcards or view.host is not None or any(attached.aliases for attached in view.attached):
+            # A private alias may lead to a changed name, a wildcard may answer for any name, or do so no longer, and the host has names
+            # that others have not.
             self.replies.forget_all()
         else:
-            self.replies.forget(change, self.view.suffix)
+            self.replies.forget(change, view.suffix)
 
 
 class Strangers:

@@ -7,7 +7,7 @@ waits; where nothing comes back, an expired answer (RFC 8767) or SERVFAIL with t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from ipaddress import ip_address
 
 import msgspec
@@ -76,6 +76,7 @@ class _ForwardedQuery(msgspec.Struct, eq=False):
             forwarder.quota.give_back(asked.client)
             if asked.trace is not None:
                 asked.trace.result = result
+            reply: bytes | Received
             if isinstance(taken, str):
                 forwarder.counters["failed"] += 1
                 reply = forwarder.render_failure(asked, self.upstreams, self.key, taken)
@@ -86,14 +87,14 @@ class _ForwardedQuery(msgspec.Struct, eq=False):
                 reply = response.render_failure(asked.query, ExtendedError.BLOCKED, blocked, Rcode.REFUSED)
             else:
                 forwarder.counters["forwarded"] += 1
-                reply = relaying.render(asked.query, taken[0], tcp=asked.tcp)
+                reply = taken[0]
             forwarder.deliver(asked, reply)
 
 
 class Forwarder:
     """Sends queries to the upstreams through *pool*, remembers what comes back in *cache*.
 
-    *deliver*: takes the response to each query that waited.
+    *deliver*: takes the response to each query that waited, or the answer that it is to be made of.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class Forwarder:
         cache: Cache,
         clock: Callable[[], float],
         counters: Counter[str],
-        deliver: Callable[[ClientQuery, bytes], None],
+        deliver: Callable[[ClientQuery, bytes | Received], None],
     ) -> None:
         self._pool = pool
         self._cache = cache
@@ -217,12 +218,32 @@ class Forwarder:
             entry = None
         if entry is None or not self._cache.can_be_stale(entry, self._clock()):
             return response.render_failure(asked.query, code, reason)
+        received = self._permitted(asked, entry.received)
+        if received is None:
+            return response.render_failure(asked.query, code, reason)
         self.counters["stale"] += 1
         if asked.trace is not None:
             asked.trace.is_stale = True
         errors = option_octets(ExtendedError.STALE_ANSWER, reason)
         ttls = (limits.STALE_TTL, limits.STALE_TTL, 0)
-        return relaying.render(asked.query, entry.received, tcp=asked.tcp, ttls=ttls, errors=errors)
+        return relaying.render(asked.query, received, tcp=asked.tcp, ttls=ttls, errors=errors)
+
+    @staticmethod
+    def _permitted(asked: ClientQuery, received: Received) -> Received | None:
+        """Return what the client may see of an answer that has expired; None if its policy can't do at once what that needs."""
+        policy = asked.client.view.policy
+        if policy is None:
+            return received
+        if policy.verdict(asked.query.qname, asked.query.qtype) is not None:
+            return None
+        try:
+            shown = policy.shown(asked.query, received)
+            waited = policy.open(asked.query, shown)
+        except Exception:
+            return None
+        if isinstance(waited, Coroutine):
+            waited.close()
+        return shown if waited is None else None
 
 
 def client_subnet(octets: bytes) -> bytes:

@@ -305,3 +305,42 @@ FOLLOW_HOST_NAMESPACE = (0.02, 1.0)
 """Seconds between looks at a process that is still in the host's namespace, first and at most: the kernel tells nobody when it leaves."""
 FOLLOW_RETRY = (0.25, 30.0)
 """Seconds before a namespace that could not be attached is tried again, first and at most."""
+STATIC_RECORDS = 10_000
+"""Static records of one network. They are in memory, and copied with the zone's shards."""
+
+STATIC_DATA = 32_768
+"""Octets of data of the static records of one name and type: with their heads they fit into one response over TCP (65,535)."""
+
+HOST_RESOLVER_LOOK = 3.0
+"""Seconds between looks whether the host is still answered, or can be by now."""
+
+HOSTS_BLOCK_LOOK = 10.0
+"""Seconds between looks at /etc/hosts that nothing asked for: others write it anew."""
+
+HOSTS_BLOCK_PAUSE = 0.2
+"""Seconds for which changes of names are collected before /etc/hosts is written."""
+
+STATIC_VALUES = 256
+"""Static records of one name and type: each that is added is compared with those there are."""
+
+STATIC_OCTETS = 4 << 20
+"""Octets of data of the static records of one network."""
+
+UPDATES_WAITING = 64
+"""Signed updates of static names that wait for those before them; more are dropped, and their senders ask again."""
+
+UPDATE_RECORDS = 1000
+"""Records of one update, with its prerequisites and its signature."""
+
+UPDATES_TOLD_AGAIN = 1.0
+"""Seconds between two lines of the log about updates that are not signed as they should be."""
+
+EGRESS_LOOK_RETRY = 1.0
+"""Seconds until the look at names is tried again, where an earlier daemon that is ending still has its log group."""
+
+EGRESS_OPENED_FLOWS = 65_536
+"""Connections of which it is remembered for which name they were opened, 64 octets each. Of older ones all names of the address must stay
+allowed for them to go on when rules change."""
+
+EGRESS_RECORD_PAUSE = 1.0
+"""Seconds until what a sandbox has used is written, so that many connections are one change of the file."""

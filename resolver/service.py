@@ -5,12 +5,13 @@
 | remembered reply | the same octets have been answered, perhaps in another spelling | `reply_cache.py` (and the listener before it) |
 | screening | is it a query for us? | `engine/request.py` |
 | loop probe | has a probe of ours come back? | `engine/loop_probes.py` |
-| policy verdict | may this sandbox ask it? | `engine/query_policy.py` |
-| zone | is the name ours? | `engine/answer.py` |
+| host | does the host ask for what is none of ours? | `engine/view.py` |
+| zone | is the name ours, or does it lead to one that is not? | `engine/answer.py` |
+| policy verdict | may this sandbox ask others for it? | `engine/query_policy.py` |
 | cache | is the upstreams' answer, or their failure, known? | `engine/cache.py` |
 | fair shares | do too many queries of this client wait already? | `quota.py` |
 | coalescing, upstreams | ask them, or wait for an equal query that is with them | `forwarding.py` |
-| policy effect | what must have happened before the response leaves | `engine/query_policy.py` |
+| policy opens | what must have happened before an answer leaves | `engine/query_policy.py` |
 | reply | count it, remember it, send it | `reply_cache.py`, the listener |
 
 A local, remembered or cached name takes no await and no task.
@@ -26,26 +27,37 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 from resolver import limits
 from resolver.client import Client
+from resolver.engine import aliased as aliasing
 from resolver.engine import received as relaying
 from resolver.engine import response
-from resolver.engine.answer import Addresses, Forward, Local, Negative, Services, answer, render
+from resolver.engine.answer import Addresses, Aliased, Answer, Forward, Local, Negative, Services, answer, render
 from resolver.engine.cache import Cache, CacheEntry, cache_key
 from resolver.engine.explain import Trace
+from resolver.engine.query_policy import QueryPolicy
 from resolver.engine.rebinding import Protected
+from resolver.engine.received import Received
 from resolver.engine.request import screen
 from resolver.engine.upstream import Upstream, UpstreamSet
+from resolver.engine.view import View
 from resolver.forwarding import ClientQuery, Forwarder, client_subnet, own_message, upstream_message
 from resolver.reply_cache import Reply, ReplyCache, ReplyMemory
 from resolver.transport.udp import ReplySender
 from resolver.transport.upstream import UpstreamPool
+from resolver.wire import name as names
 from resolver.wire.message import HEADER, PLAIN_OPT_SIZE, RD, ExtendedError, Query, Rcode
 
 _AGE_TICK = 1.0
 """Seconds for which a reply from the cache may be repeated: then its TTLs have to go down."""
 
 
+_OPCODE_BITS, _UPDATE = 0x78, 5 << 3
+
+
 class DnsService:
-    """Answers the queries of clients. External names go through *pool*; what comes back is remembered in *cache*."""
+    """Answers the queries of clients. External names go through *pool*; what comes back is remembered in *cache*.
+
+    *on_update*: takes updates (RFC 2136) in place of NOTIMP, if there are keys for them.
+    """
 
     def __init__(self, pool: UpstreamPool, cache: Cache, clock: Callable[[], float]) -> None:
         self._pool = pool
@@ -57,6 +69,7 @@ class DnsService:
         self._ages_at = 0.0
         self._effects: set[asyncio.Task[None]] = set()
         self.cache = cache
+        self.on_update: Callable[[bytes, ReplySender, bytes], None] | None = None
         self.counters: Counter[str] = Counter()
         self.rcodes: Counter[int] = Counter()
         self._forwarder = Forwarder(pool, cache, clock, self.counters, self._deliver)
@@ -88,29 +101,56 @@ class DnsService:
                 return known
         query = screen(octets)
         if not isinstance(query, Query):
+            if self.on_update is not None and query is not None and octets[2] & _OPCODE_BITS == _UPDATE:
+                self.on_update(octets, sender, peer)
+                return None
             return self._count(query)
-        if query.qname.endswith(self._loop_domain):
-            self._pool.on_loop_query(query.qname)
         view = client.view
-        policy = view.policy
-        if policy is not None:
-            refusal = policy.verdict(query.qname, query.qtype)
-            if refusal is not None:
-                self.counters["refused"] += 1
-                if trace is not None:
-                    trace.query, trace.refusal = query, refusal
-                return self._count(response.render_failure(query, ExtendedError.PROHIBITED, refusal.reason, Rcode(refusal.rcode)))
+        if view.host is not None and not view.is_own_domain(query.qname):
+            return self._count(_not_for_the_host(query, view))
+        if query.qname.endswith(self._loop_domain) and view.host is None:
+            # The host's own name server may ask us for names below the suffix: that is no loop, since nothing of it is forwarded.
+            self._pool.on_loop_query(query.qname)
         local = answer(view, query.qname, query.qtype, None if trace is None else trace.lookups)
         if trace is not None:
             trace.query, trace.answer = query, local
+        if view.policy is not None and (isinstance(local, Forward) or _is_missing(local)):
+            refused = self._refused(
+                view.policy, query, tcp=tcp, trace=trace, is_ours=not (isinstance(local, Forward) or _is_foreign(local))
+            )
+            if refused is not None:
+                return self._count(refused)
         if isinstance(local, Forward):
             return self._external(ClientQuery(client, query, octets, sender, peer, tcp, trace))
-        has_effects = policy is not None and policy.has_effects
-        if tcp or has_effects or not _is_plain(query, octets) or (isinstance(local, Negative) and local.is_foreign):
-            reply = render(query, local, random.randrange(limits.ROTATIONS), tcp=tcp)
-        else:
-            reply = self._remember_local(client, query, octets, local)
-        return self._finish(ClientQuery(client, query, octets, sender, peer, tcp, trace), reply) if has_effects else self._count(reply)
+        if isinstance(local, Aliased) and (isinstance(local.end, Forward) or (view.policy is not None and _is_missing(local.end))):
+            return self._behind_alias(ClientQuery(client, query, octets, sender, peer, tcp, trace), local)
+        if tcp or not _is_plain(query, octets) or not _is_told_of_changes(local):
+            return self._count(render(query, local, random.randrange(limits.ROTATIONS), tcp=tcp))
+        return self._count(self._remember_local(client, query, octets, local))
+
+    def _refused(self, policy: QueryPolicy, query: Query, *, tcp: bool, trace: Trace | None, is_ours: bool = False) -> bytes | None:
+        """Return the response to a query that *policy* does not allow, None if it does. *is_ours*: nobody else would be asked."""
+        refusal = policy.hidden(query.qname) if is_ours else policy.verdict(query.qname, query.qtype)
+        if refusal is None:
+            return None
+        self.counters["refused"] += 1
+        if trace is not None:
+            trace.refusal = refusal
+        return response.render_refusal(query, Rcode(refusal.rcode), refusal.reason, tcp=tcp)
+
+    def _behind_alias(self, asked: ClientQuery, aliased: Aliased) -> bytes | None:
+        """The same for a name of ours that leads to one that is not: that is judged, asked for and opened as if it had been asked for."""
+        query, octets = aliasing.target_query(asked.query, aliased)
+        sender = _BehindAlias(asked, lambda reply: aliasing.render(asked.query, aliased, reply, tcp=asked.tcp))
+        policy = asked.client.view.policy
+        is_ours = not (isinstance(aliased.end, Forward) or _is_foreign(aliased.end))
+        reply = None if policy is None else self._refused(policy, query, tcp=asked.tcp, trace=asked.trace, is_ours=is_ours)
+        if reply is not None:
+            return self._count(sender.render(reply))
+        if not isinstance(aliased.end, Forward):
+            return self._count(render(asked.query, aliased, 0, tcp=asked.tcp))
+        reply = self._external(ClientQuery(asked.client, query, octets, sender, asked.peer, asked.tcp, asked.trace))
+        return None if reply is None else sender.render(reply)
 
     def _external(self, asked: ClientQuery) -> bytes | None:
         """The stages of a name that is not ours: cache, coalescing, upstreams."""
@@ -126,7 +166,7 @@ class DnsService:
         if subnet or not query.flags & RD:
             # It asks for a server's own state, or for an answer of one client's own, which is not cached.
             refusal = self._forwarder.ask(asked, upstreams, None, own_message(query, subnet), now)
-            return None if refusal is None else self._finish(asked, refusal)
+            return None if refusal is None else self._count(refusal)
         do = edns is not None and edns.do
         key = cache_key(query.qname, query.question, query.flags, do=do)
         entry = self.cache.get(upstreams, key)
@@ -137,44 +177,60 @@ class DnsService:
             if entry.is_popular(now):
                 entry.refreshing = True
                 self._forwarder.refresh(upstreams, key, upstream_message(query, do=do), query.question, now)
-            return self._finish(asked, self._from_cache(asked, entry, now))
+            return self._from_cache(asked, entry, now)
         self.counters["misses"] += 1
         failure = self.cache.failure(upstreams, key, now)
         if failure is not None:
-            return self._finish(asked, self._forwarder.render_failure(asked, upstreams, key, failure, ExtendedError.CACHED_ERROR))
+            return self._count(self._forwarder.render_failure(asked, upstreams, key, failure, ExtendedError.CACHED_ERROR))
         refusal = self._forwarder.ask(asked, upstreams, key, upstream_message(query, do=do), now)
-        return None if refusal is None else self._finish(asked, refusal)
+        return None if refusal is None else self._count(refusal)
 
-    def _deliver(self, asked: ClientQuery, reply: bytes) -> None:
-        """Send a response that took longer, once the policy's effect is complete."""
-        policy = asked.client.view.policy
-        if policy is None or not policy.has_effects:
-            self.rcodes[reply[3] & 0xF] += 1
-            asked.sender.reply(asked.peer, reply)
-            return
-        octets = self._finish(asked, reply)
+    def _deliver(self, asked: ClientQuery, reply: bytes | Received) -> None:
+        """Send a response that took longer; an answer of upstreams only if the policy of now allows it."""
+        octets: bytes | None
+        if isinstance(reply, bytes):
+            octets = reply
+        elif asked.client.view.policy is None:
+            octets = relaying.render(asked.query, reply, tcp=asked.tcp)
+        else:
+            octets = self._permitted(asked.client.view.policy, asked, reply)
         if octets is not None:
+            self.rcodes[octets[3] & 0xF] += 1
             asked.sender.reply(asked.peer, octets)
 
-    def _finish(self, asked: ClientQuery, reply: bytes) -> bytes | None:
-        """Return *reply*, or None while the policy's effect is awaited."""
-        policy = asked.client.view.policy
-        if policy is not None and policy.has_effects:
-            effect = policy.effect(asked.query.qname, asked.query.qtype, reply)
-            if effect is not None:
-                if asked.trace is not None:
-                    asked.trace.has_effect = True
-                task = asyncio.ensure_future(self._reply_after(effect, asked, reply))
-                self._effects.add(task)
-                task.add_done_callback(self._effects.discard)
-                return None
-        return self._count(reply)
+    def _permitted(self, policy: QueryPolicy, asked: ClientQuery, received: Received) -> bytes | None:
+        """Return the response with *received*, None while something has to be waited for. The rules may have changed since the question."""
+        refused = self._refused(policy, asked.query, tcp=asked.tcp, trace=asked.trace)
+        if refused is not None:
+            return refused
+        opened = self._opened(policy, asked, received)
+        return relaying.render(asked.query, opened, tcp=asked.tcp) if isinstance(opened, Received) else opened
 
-    async def _reply_after(self, effect: Awaitable[None], asked: ClientQuery, reply: bytes) -> None:
+    def _opened(
+        self, policy: QueryPolicy, asked: ClientQuery, received: Received, ttls: tuple[int, int, int] | None = None
+    ) -> Received | bytes | None:
+        """Return what the client may see of *received*, for which everything is done; a failure; or None: it is sent later."""
         try:
-            await effect
+            shown = policy.shown(asked.query, received)
+            waited = policy.open(asked.query, shown)
         except Exception as error:
-            reply = response.render_failure(asked.query, ExtendedError.OTHER, f"the policy's effect failed: {error}")
+            return _not_opened(asked.query, error)
+        if waited is None:
+            return shown
+        if asked.trace is not None:
+            asked.trace.has_waited = True
+        task = asyncio.ensure_future(self._reply_after(waited, asked, shown, ttls))
+        self._effects.add(task)
+        task.add_done_callback(self._effects.discard)
+        return None
+
+    async def _reply_after(self, waited: Awaitable[None], asked: ClientQuery, shown: Received, ttls: tuple[int, int, int] | None) -> None:
+        try:
+            await waited
+        except Exception as error:
+            reply = _not_opened(asked.query, error)
+        else:
+            reply = relaying.render(asked.query, shown, tcp=asked.tcp, ttls=ttls)
         self._count(reply)
         asked.sender.reply(asked.peer, reply)
 
@@ -207,15 +263,25 @@ class DnsService:
         self._memory.take(client.replies, client.replies.put(octets, name_size, Reply(orders)))
         return octets[:2] + orders[random.randrange(count)]
 
-    def _from_cache(self, asked: ClientQuery, entry: CacheEntry, now: float) -> bytes:
-        """Return the response from *entry* with what is left of its TTLs; the same octets serve until the next second."""
+    def _from_cache(self, asked: ClientQuery, entry: CacheEntry, now: float) -> bytes | None:
+        """Return the response from *entry*, counted; None: it is sent later."""
+        policy, received = asked.client.view.policy, entry.received
+        if policy is not None:
+            opened = self._opened(policy, asked, received, self._ttls(entry, now))
+            if not isinstance(opened, Received):
+                return None if opened is None else self._count(opened)
+            received = opened
+        return self._count(self._remember_cached(asked, entry, received, now))
+
+    def _remember_cached(self, asked: ClientQuery, entry: CacheEntry, received: Received, now: float) -> bytes:
+        """Return the response with *received* and what is left of the TTLs of *entry*; the same octets serve until the next second."""
         query, replies = asked.query, asked.client.replies
-        count = relaying.orders(entry.received)
+        count = relaying.orders(received)
         if not _is_repeatable(asked) or entry.expires < now + _AGE_TICK:
             ttls = self._ttls(entry, now)
-            return relaying.render(query, entry.received, tcp=asked.tcp, ttls=ttls, rotation=entry.hits % count)
+            return relaying.render(query, received, tcp=asked.tcp, ttls=ttls, rotation=entry.hits % count)
         ttls = self._ttls(entry, self._age_later(replies, now))
-        orders = [relaying.render(query, entry.received, tcp=False, ttls=ttls, rotation=rotation)[2:] for rotation in range(count)]
+        orders = [relaying.render(query, received, tcp=False, ttls=ttls, rotation=rotation)[2:] for rotation in range(count)]
 
         def count_hits(hits: int) -> None:
             entry.hits += hits
@@ -282,13 +348,48 @@ class DnsService:
         await asyncio.gather(*self._effects, return_exceptions=True)
 
 
+class _BehindAlias:
+    """Takes the response for the name that an alias leads to, and sends the one for the alias. *render*: makes it."""
+
+    def __init__(self, asked: ClientQuery, render: Callable[[bytes], bytes]) -> None:
+        self._asked = asked
+        self.render = render
+
+    def reply(self, peer: bytes, octets: bytes) -> None:
+        """Answer who asked for the alias."""
+        self._asked.sender.reply(peer, self.render(octets))
+
+
+def _is_foreign(answer: Answer) -> bool:
+    """Return whether it is the answer for a name on a network that the client is not on, or may not know of."""
+    return isinstance(answer, Negative) and answer.is_foreign
+
+
+def _is_missing(answer: Answer) -> bool:
+    """Return whether it says that the name does not exist, for this client."""
+    return isinstance(answer, Negative) and (answer.is_foreign or answer.rcode is Rcode.NXDOMAIN)
+
+
+def _is_told_of_changes(local: Local) -> bool:
+    """Return whether the client hears of all changes that could make this answer another one, so that it may be remembered."""
+    return not isinstance(local, Aliased) and not _is_foreign(local)
+
+
+def _not_for_the_host(query: Query, view: View) -> bytes:
+    """Return the response to a query of the host for a name that is none of ours: it is for another name server."""
+    reason = f"only names below {names.to_text(view.suffix)} and addresses of its networks are answered here"
+    return response.render_failure(query, ExtendedError.PROHIBITED, reason, Rcode.REFUSED)
+
+
 def _is_repeatable(asked: ClientQuery) -> bool:
     """Return whether the same octets may come again, so that the reply is worth remembering for them."""
     query = asked.query
-    policy = asked.client.view.policy
-    if asked.tcp or (policy is not None and policy.has_effects) or not _is_plain(query, asked.octets):
-        return False
-    return query.question.startswith(query.qname)
+    return not asked.tcp and _is_plain(query, asked.octets) and query.question.startswith(query.qname)
+
+
+def _not_opened(query: Query, error: Exception) -> bytes:
+    """Return the response to a query whose answer is there, but nothing that the client could do with it."""
+    return response.render_failure(query, ExtendedError.OTHER, f"the answer could not be opened: {error}")
 
 
 def _is_plain(query: Query, octets: bytes) -> bool:

@@ -23,7 +23,10 @@ TESTS = Path(__file__).parent
 # How long one example takes says more about the machine than about the code.
 settings.register_profile("berth", deadline=None)
 settings.load_profile("berth")
-TIERS = {"unit": "unit", "style": "unit", "fuzz": "unit", "loop": "unit", "netns": "netns", "daemon": "netns", "campaign": "netns"}
+TIERS = {
+    "unit": "unit", "style": "unit", "fuzz": "unit", "loop": "unit",
+    "netns": "netns", "daemon": "netns", "campaign": "netns", "escape": "netns",
+}  # fmt: skip
 """Folder of tests → the tier of its tests. Not of the unit tier is what is marked `timed`, `slow` or `campaign`, and what starts an etcd."""
 POLLING = 0.02
 """Seconds that a test may pause between two looks at what it waits for."""

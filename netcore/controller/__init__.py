@@ -16,6 +16,7 @@ from netcore.cluster.cluster import Cluster, OnEvent
 from netcore.controller.collaborators import Collaborators
 from netcore.controller.drift.comparison import Comparison
 from netcore.controller.drift.encryption import EncryptionComparison
+from netcore.controller.drift.foreign_links import ForeignLinkComparison
 from netcore.controller.drift.held import OpenNamespace, PinComparison, PortComparison
 from netcore.controller.drift.kernel_objects import KernelObjectComparison
 from netcore.controller.drift.tables import TableComparison
@@ -30,7 +31,7 @@ from netcore.desired.firewall import REMOVE_TABLES
 from netcore.kernel import nft
 from netcore.kernel.guard import Protection
 from netcore.model import IPAddress, IPNetwork, NetnsPath, Network, Sandbox, SandboxId
-from netcore.plan import published_ports
+from netcore.plan import egress, published_ports
 from netcore.plan.host_state import HostState
 
 __all__ = ["Controller"]
@@ -96,6 +97,7 @@ class Controller:
             TableComparison(self.parts),
             PortComparison(self.parts),
             EncryptionComparison(self.parts),
+            ForeignLinkComparison(self.parts),
             *comparisons,
         ]
         return DriftWatch(self.parts, made, on_event, check_other_firewalls)
@@ -123,8 +125,14 @@ class Controller:
         local = self.state.local_addresses() if any(sandbox.ports for sandbox in self.state.sandboxes.values()) else None
         lacking = [published_ports.lacking_addresses(sandbox.name, sandbox.ports, local) for sandbox in self.state.sandboxes.values()]
         ports = (warning for warnings in lacking for warning in warnings)
+        state = self.state
+        with_networks = (
+            (sandbox, [state.networks[endpoint.network_id] for endpoint in state.endpoints[sandbox.id]])
+            for sandbox in state.sandboxes.values()
+        )
+        not_kept = egress.not_kept(with_networks, state.facts.egress, firewall=state.facts.firewall)
         late = self.parts.executor.deferred_deletes.warnings()
-        own = (*self.set_aside.warnings(), *cluster, *self._host_watcher.warnings(), *self._lost_endpoints.warnings(), *late)
+        own = (*not_kept, *self.set_aside.warnings(), *cluster, *self._host_watcher.warnings(), *self._lost_endpoints.warnings(), *late)
         return (*own, *ports)
 
     async def prove_writable(self) -> None:

@@ -21,6 +21,8 @@ from netcore.controller.tunnel_encryption import TunnelEncryption
 from netcore.controller.uplinks import Uplinks
 from netcore.controller.workers import Workers
 from netcore.drivers.facts import Facts
+from netcore.edge.connection import Edge
+from netcore.edge.routes import local_addresses
 from netcore.keeper.kept_sockets import KeptSockets
 from netcore.kernel import host, netns
 from netcore.kernel.apply import Executor
@@ -31,6 +33,7 @@ from netcore.kernel.socket_watch import SocketWatch
 from netcore.model import IPAddress
 from netcore.plan import published_ports
 from netcore.plan.drift import PORTS, Concern, Repairs
+from netcore.plan.host_state import HostState
 from netcore.plugins.client import PluginClient
 from netcore.plugins.ipam_driver import IpamDriver
 from netcore.plugins.network_driver import NetworkDriver
@@ -47,22 +50,28 @@ def assemble(
     reserved: Callable[[], Sequence[IPAddress]],
     clock: Callable[[], float],
     kept: KeptSockets | None = None,
+    edge: Edge | None = None,
 ) -> Controller:
     """Return the controller of this host, still empty.
 
     *reserved*: the host's name servers, which no new pool may cover; *clock*: seconds since the epoch; *kept*: what outlives the
-    daemon, None: nothing does.
+    daemon, None: nothing does; *edge*: the way outside, None for a daemon that is the host's own.
     """
     kept = kept or KeptSockets("", 0)
     workers, locks, plugins, guard = Workers(), KeyedLocks(), PluginClient(), _guard(kept)
     sockets: SocketWatch[Concern] = SocketWatch()
-    host_ports = HostPorts(kept, lambda sock: sockets.follow(sock, PORTS))
-    facts = Facts(uplinks=(), firewall=settings.firewall, vtep=settings.vtep, resolver_at_gateways=settings.resolver_at_gateways)
-    writer = StateWriter(settings.run_directory, facts)
+    host_ports = HostPorts(kept, lambda sock: sockets.follow(sock, PORTS), edge)
+    writer = StateWriter(settings.run_directory, _facts(settings))
     state = writer.state
     executor = Executor(writer.netns_path, workers.later, guard)
     host_look = HostLook(
-        settings, writer, workers, reserved=reserved, clock=clock, on_addresses=lambda addresses: names.host_addresses(addresses)
+        settings,
+        writer,
+        workers,
+        reserved=reserved,
+        clock=clock,
+        on_addresses=lambda addresses: names.host_addresses(addresses),
+        outside=tuple if edge is None else lambda: local_addresses(edge),
     )
     network_plugins, ipam_plugins = NetworkDriver(plugins), IpamDriver(plugins)
     repairs, set_aside = Repairs(), SetAside()
@@ -80,9 +89,6 @@ def assemble(
         set_aside=set_aside,
     )
 
-    def is_internal_client(address: IPAddress, scope: int) -> bool:
-        return published_ports.is_internal_client(state.networks.values(), address, host.link_name(scope) or None)
-
     return Controller(
         Collaborators(
             settings=settings,
@@ -98,7 +104,7 @@ def assemble(
             addresses=AddressSources(state, records, ipam_plugins, lambda: overlays.cluster, clock),
             host_ports=host_ports,
             sockets=sockets,
-            relays=PortProxies(host_ports, is_internal_client, kept),
+            relays=_relays(host_ports, state, kept, edge),
             late_routes=LateRoutes(state, workers, executor, locks, writer.netns_path),
             plugin_client=plugins,
             network_plugins=network_plugins,
@@ -110,6 +116,25 @@ def assemble(
             set_aside=set_aside,
             clock=clock,
         )
+    )
+
+
+def _relays(host_ports: HostPorts, state: HostState, kept: KeptSockets, edge: Edge | None) -> PortProxies:
+    def is_internal_client(address: IPAddress, scope: int) -> bool:
+        # Whoever comes from outside of a nest is on none of its networks.
+        return edge is None and published_ports.is_internal_client(state.networks.values(), address, host.link_name(scope) or None)
+
+    return PortProxies(host_ports, is_internal_client, kept, keeps_source=edge is not None)
+
+
+def _facts(settings: Settings) -> Facts:
+    """Return what is known of the host before it has been looked at."""
+    return Facts(
+        uplinks=(),
+        firewall=settings.firewall,
+        vtep=settings.vtep,
+        resolver_at_gateways=settings.resolver_at_gateways,
+        egress=settings.egress,
     )
 
 

@@ -18,11 +18,12 @@ from netcore.controller.workers import Workers
 from netcore.drivers import host_routes, uplinks
 from netcore.drivers.facts import ExistingLink, Facts, HostConstraints
 from netcore.drivers.host_routes import HostLinkInfo, HostRoutes, HostView, RouteKind
+from netcore.egress.settings import EgressSettings
 from netcore.errors import NotFound, Unavailable
 from netcore.kernel import host, namespace, netns, sysctl
 from netcore.kernel.host_changes import EVERY_LINK, HostChanges
 from netcore.kernel.rtnl import Link
-from netcore.model import IPAddress, MadeLink, NetnsPath, Network, NetworkId, ParentOptions
+from netcore.model import IPAddress, IPNetwork, MadeLink, NetnsPath, Network, NetworkId, ParentOptions
 from netcore.plan import endpoint as plan_endpoint
 from netcore.plan.host_state import SandboxState
 from netcore.plan.plans import Lookups
@@ -40,13 +41,14 @@ class _Look:
     sysctls: dict[str, str]
     ipv6: bool
     force_forwarding: bool
+    outside: tuple[IPNetwork, ...]
 
 
 class HostLook:
     """See the module.
 
     *reserved*: the host's nameservers, which no new pool may cover; *clock*: seconds since the epoch. *on_addresses* is told the
-    addresses of links that are not ours, whenever they have changed.
+    addresses of links that are not ours, whenever they have changed. *outside*: of a nest, the addresses of the host itself.
     """
 
     def __init__(
@@ -58,8 +60,11 @@ class HostLook:
         reserved: Callable[[], Sequence[IPAddress]],
         clock: Callable[[], float],
         on_addresses: Callable[[Sequence[IPAddress]], None],
+        outside: Callable[[], tuple[IPNetwork, ...]] = tuple,
     ) -> None:
+        self._outside = outside
         self._settings = settings
+        self._egress = settings.egress
         self._writer = writer
         self._workers = workers
         self._reserved = reserved
@@ -127,12 +132,12 @@ class HostLook:
         self.changes.begin_look()
         look = None
         try:
-            look = await self._workers.run(lambda: _look(ours, self._settings))
+            look = await self._workers.run(lambda: _look(ours, self._settings, self._outside))
         finally:
             if look is None:
                 self.changes.look_failed()
         self.changes.looked(look.snapshot)
-        addresses = _addresses(look.snapshot, ours)
+        addresses = (*_addresses(look.snapshot, ours), *(subnet.network_address for subnet in look.outside))
         if addresses != self._addresses:
             self._addresses = addresses
             self._on_addresses(addresses)
@@ -147,8 +152,15 @@ class HostLook:
                 sysctls=look.sysctls,
                 resolver_at_gateways=self._settings.resolver_at_gateways,
                 local=tuple(route.destination for route in look.snapshot.routes if route.kind is RouteKind.LOCAL),
+                outside=look.outside,
+                egress=self._egress,
             )
         )
+
+    def follow_egress(self, settings: EgressSettings) -> None:
+        """From now on the configuration of egress rules is *settings*."""
+        self._egress = settings
+        self._writer.set_facts(replace(self._writer.state.facts, egress=settings))
 
     async def constraints(self) -> HostConstraints:
         """Return what a new network must fit in, as of now."""
@@ -171,6 +183,8 @@ class HostLook:
             now=self._clock(),
             tunnel_overhead=70 if self._settings.vtep is not None and self._settings.vtep.version == 6 else 50,
             routes=routes,
+            egress=facts.egress,
+            is_nest=bool(self._settings.edge),
         )
 
     def aliases(self) -> dict[str, str]:
@@ -247,7 +261,7 @@ def _addresses(snapshot: host.HostSnapshot, ours: Collection[str]) -> tuple[IPAd
     return tuple(sorted(of_others, key=lambda address: (address.version, address)))
 
 
-def _look(ours: frozenset[str], settings: Settings) -> _Look:
+def _look(ours: frozenset[str], settings: Settings, outside: Callable[[], tuple[IPNetwork, ...]]) -> _Look:
     """Look at the host's links, addresses, routes and rules, and at the sysctls of the links that traffic leaves by. Blocking."""
     snapshot = host.look()
     routes = _classify(snapshot, snapshot.links, ours)
@@ -257,7 +271,8 @@ def _look(ours: frozenset[str], settings: Settings) -> _Look:
     one_family |= {ifname: 6 for ifname in routes.uplinks6 if ifname not in {*routes.uplinks4, *given}}
     ipv6, force_forwarding = host.has_ipv6(), host.has_force_forwarding()
     sysctls = sysctl.read_all(uplinks.sysctl_paths(leaving, force_forwarding=force_forwarding))
-    return _Look(snapshot, leaving, one_family, sysctls, ipv6, force_forwarding)
+    addresses = tuple(subnet for subnet in outside() if subnet.prefixlen == subnet.max_prefixlen and not subnet.is_loopback)
+    return _Look(snapshot, leaving, one_family, sysctls, ipv6, force_forwarding, addresses)
 
 
 def _classify(snapshot: host.HostSnapshot, links: Mapping[int, Link], ours: Collection[str]) -> HostRoutes:

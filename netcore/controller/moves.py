@@ -15,7 +15,7 @@ from netcore.controller.undo import all_or_nothing
 from netcore.desired.diff import diff
 from netcore.errors import TeardownFailed
 from netcore.model import Endpoint, NetnsPath, Sandbox
-from netcore.plan import link_names, plans
+from netcore.plan import egress, link_names, plans
 from netcore.plan.desired_state import sysctl_paths
 from netcore.plan.host_state import SandboxState
 
@@ -69,6 +69,9 @@ class Moves:
             if source is not None:
                 sandbox = await self._as_found(sandbox)
                 lookups = await parts.host.lookups(sandbox.netns_path, None, ())
+                networks = [self._state.networks[endpoint.network_id] for endpoint in endpoints]
+                facts = self._state.facts
+                egress.check_possible(sandbox, networks, facts.egress, firewall=facts.firewall, foreign=lookups.used_ifnames)
                 endpoints = self._without_clashes(sandbox, endpoints, lookups.used_ifnames)
             undo.push(lambda: parts.names.close(sandbox, goes_on=True))
             await parts.names.open(sandbox)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
+from netcore.desired.egress_rules import TimedElement
 from netcore.model import Endpoint, IPAddress, Network, NetworkId, RemoteEndpoint, Sandbox
 
 
@@ -17,6 +19,9 @@ class NamePublisher(Protocol):
     async def close(self, sandbox: Sandbox, *, goes_on: bool = False) -> None:
         """The opposite of `open`; never fails. *goes_on*: in another namespace, so its names stay."""
 
+    def expect(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[NetworkId, Network]) -> None:
+        """The links of *endpoints* come, or may be there still: of one with egress rules nothing is answered there before `update`."""
+
     async def update(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[NetworkId, Network]) -> None:
         """From now on the names of *sandbox* are those of *endpoints*, in gateway order, and its resolv.conf is right for them."""
 
@@ -25,6 +30,9 @@ class NamePublisher(Protocol):
 
     def host_addresses(self, addresses: Sequence[IPAddress]) -> None:
         """From now on the addresses of the host's links that are no network's are *addresses*."""
+
+    def rewriting(self) -> AbstractContextManager[Sequence[TimedElement]]:
+        """While the firewall tables are written anew, hold back what answers open; give what they have opened, to be written again."""
 
     async def network_up(self, network: Network) -> None:
         """The bridge of *network* and its addresses exist."""

@@ -6,16 +6,17 @@ A network that is set aside is no part of the state. Its endpoints stay in the r
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from netcore import drivers
 from netcore.controller import Controller
 from netcore.controller.set_aside import Aside
 from netcore.desired.diff import Step, diff
-from netcore.desired.objects import GuardedLink, KernelObject
+from netcore.desired.objects import GuardedLink, GuardedPort, KernelObject
 from netcore.errors import NetcoreError
 from netcore.kernel import inventory
+from netcore.kernel.guard import PORTS
 from netcore.kernel.inventory import NamespaceInventory
 from netcore.kernel.observe import observe
 from netcore.model import Network, NetworkId
@@ -72,7 +73,7 @@ async def restore(controller: Controller, networks: Sequence[Network]) -> Namesp
 
     def body() -> tuple[NamespaceInventory | None, Sequence[tuple[Step, Exception]]]:
         # Before all others: they would be guarded link by link.
-        restore_guard(controller, desired)
+        restore_guard(controller, desired, of_sandboxes=False)
         held = inventory.read(entries=True)
         steps = leftovers.without_elements(leftovers.repair_steps(observe(desired, controller.netns_path, held), desired))
         failed = parts.executor.attempt(steps).failed
@@ -89,10 +90,16 @@ async def restore(controller: Controller, networks: Sequence[Network]) -> Namesp
     return host_now
 
 
-def restore_guard(controller: Controller, desired: Iterable[KernelObject]) -> None:
-    """Own the guard table of the last run, and make it fit. Without a firewall of ours nothing is marked, so it has to go."""
+def restore_guard(controller: Controller, desired: Collection[KernelObject], *, of_sandboxes: bool = True) -> None:
+    """Own the guard tables of the last run, and make them fit. Without a firewall of ours nothing is marked, so they have to go.
+
+    *of_sandboxes*: whether *desired* has what is of sandboxes; otherwise the table of their ports stays as it is.
+    """
+    guard = controller.parts.guard
     try:
-        controller.parts.guard.write(wanted.ifname for wanted in desired if isinstance(wanted, GuardedLink))
+        guard.write(wanted.ifname for wanted in desired if isinstance(wanted, GuardedLink))
+        if of_sandboxes:
+            guard.write((wanted.ifname for wanted in desired if isinstance(wanted, GuardedPort)), PORTS)
     except (NetcoreError, OSError) as error:
         if controller.settings.firewall:
             log.error("networks are not guarded against flushed firewall tables reason=%s", error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 
 from netcore.controller.collaborators import Collaborators
 from netcore.controller.network_planner import NetworkPlanner
@@ -12,7 +13,7 @@ from netcore.controller.transaction import Transaction
 from netcore.controller.undo import all_or_nothing
 from netcore.desired.diff import diff
 from netcore.errors import Conflict, NetcoreError
-from netcore.model import Network, NetworkRequest
+from netcore.model import Endpoint, Network, NetworkRequest, Sandbox
 from netcore.plan import network as plan_network
 from netcore.plan.plans import Outcome
 from netcore.store.protocol import CompareFailed
@@ -80,7 +81,7 @@ class NetworkOperations:
             members = self._state.members(network.id)
             if members:
                 listed = ", ".join(f'name:"{sandbox.name}" id:"{sandbox.short_id}"' for sandbox, _ in members)
-                raise Conflict("network", network.name, f"has active endpoints ({listed}); disconnect them first")
+                raise Conflict("network", network.name, f"has active endpoints ({listed}); {self._remedy(members)}")
             if network.is_overlay:
                 if not dry_run:
                     await self._parts.overlays.require_cluster().remove_network(network)
@@ -90,6 +91,13 @@ class NetworkOperations:
             if not dry_run:
                 await self._transaction.remove_network(network, steps)
             return Outcome(steps)
+
+    def _remedy(self, members: Sequence[tuple[Sandbox, Endpoint]]) -> str:
+        """Return what makes a network with these *members* free; of what is left of a sandbox, who shares its stack must go."""
+        users = [user for sandbox, _ in members if sandbox.ended for user in self._state.stack_users(sandbox.id)]
+        remove = f"remove {', '.join(users)}, which {'share' if len(users) > 1 else 'shares'} the network stack of one that has ended"
+        others = any(not sandbox.ended for sandbox, _ in members)
+        return f"{'disconnect them, and ' if others else ''}{remove}, first" if users else "disconnect them first"
 
     async def undo_by_plugins(self, network: Network) -> None:
         """Take back what plugins made for a network whose creation a crash cut short, as far as they let us."""

@@ -25,7 +25,7 @@ from netcore.kernel.apply import Attempted
 from netcore.kernel.inventory import NamespaceInventory
 from netcore.kernel.observe import observe
 from netcore.model import Endpoint, Network, Sandbox, SandboxId
-from netcore.plan import leftovers, published_ports
+from netcore.plan import leftovers, plans, published_ports
 from netcore.plan.host_state import SandboxState
 from netcore.store.records import EndpointsRecord, Everything, Records, SandboxRecord
 
@@ -147,7 +147,7 @@ async def serve(controller: Controller, sandbox: Sandbox) -> None:
 
     if sandbox.ports:
         await controller.workers.run(hold)
-    parts.relays.settle(sandbox.id, published_ports.proxies(endpoints))
+    parts.relays.settle(sandbox.id, published_ports.proxies(endpoints, everything=bool(parts.settings.edge)))
     parts.host_ports.block_unopened(sandbox.ports)
 
 
@@ -171,7 +171,9 @@ async def _recall_sandboxes(
         sandbox = record.sandbox
         if not lives and is_pinned and not record.pending and sandbox.id in shared:
             # It has ended, but for its network stack, which others share.
-            sandbox, lives = replace(sandbox, ended=True, owner=None, leader=None), True
+            sandbox, lives = replace(sandbox, ended=True), True
+        if sandbox.ended:
+            sandbox, endpoints = _ended(sandbox, endpoints)
         if not lives:
             gone.append((sandbox, endpoints))
             continue
@@ -225,6 +227,12 @@ def _finished(record: EndpointsRecord) -> tuple[Endpoint, ...]:
 def _kept(controller: Controller, record: EndpointsRecord) -> tuple[Endpoint, ...]:
     """Return the endpoints of the last finished operation, as far as their networks are there."""
     return tuple(endpoint for endpoint in _finished(record) if endpoint.network_id in controller.state.networks)
+
+
+def _ended(sandbox: Sandbox, record: EndpointsRecord) -> tuple[Sandbox, EndpointsRecord]:
+    """Return a sandbox of which only the network stack is left, which publishes nothing, and the record of its endpoints."""
+    now, before = (plans.ended(SandboxState(sandbox, endpoints)) for endpoints in (record.endpoints, record.before))
+    return now.sandbox, replace(record, endpoints=now.endpoints, before=before.endpoints)
 
 
 def _condition(record: SandboxRecord) -> tuple[bool, bool]:
@@ -342,7 +350,8 @@ async def _bring(controller: Controller, left: _Leftovers, host: NamespaceInvent
     if controller.settings.firewall:
         # Before the links: a port that comes up is bound already.
         try:
-            await controller.workers.run(lambda: executor.write_tables([*desired, *shared]))
+            with controller.parts.names.rewriting() as openings:
+                await controller.workers.run(lambda: executor.write_tables([*desired, *shared], openings))
         except NetcoreError as error:
             controller.set_aside.put(Aside(kind="firewall", id="berth", name="berth", reason=str(error)))
     attempted = await controller.workers.run(body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-from netcore.controller import Controller, network_recovery
+from netcore.controller import Controller, firewall_rewrite, network_recovery
 from netcore.controller.network_recovery import BROKEN
 from netcore.controller.recovery import set_sandbox_aside
 from netcore.desired.diff import Step
@@ -36,17 +36,12 @@ async def retry(controller: Controller, records: Records) -> list[Sandbox]:
 
 
 async def _retry_firewall(controller: Controller) -> None:
-    """Write the firewall tables anew; no operation is under way meanwhile."""
     if not controller.set_aside.all("firewall"):
         return
-    state = controller.state
-    keys = ["networks", *(f"sandbox:{identity}" for identity in state.sandboxes), *(f"network:{identity}" for identity in state.networks)]
-    async with controller.parts.locks.hold(keys):
-        wanted = [*state.firewall_objects()]
-        try:
-            await controller.workers.run(lambda: controller.parts.executor.write_tables(wanted))
-        except NetcoreError:
-            return
+    try:
+        await firewall_rewrite.rewrite(controller)
+    except NetcoreError:
+        return
     controller.set_aside.restored("firewall", "berth")
 
 

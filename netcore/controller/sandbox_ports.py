@@ -32,7 +32,7 @@ class SandboxPorts:
 
     async def plan(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], find_busy: FindBusy, *, strict: bool = True) -> PortPlan:
         """Return what *sandbox* publishes by *endpoints*; *strict*: see `published_ports.plan_ports`."""
-        if not published_ports.asks_for_ports(sandbox):
+        if sandbox.ended or not published_ports.asks_for_ports(sandbox):
             return PortPlan()
         taken, start = plans.taken_ports(self._state, sandbox), self._next_port
         ports = await self._parts.workers.run(
@@ -50,7 +50,9 @@ class SandboxPorts:
         )
         if any(mapping.host_address is not None for mapping in ports.fresh(sandbox)):
             await self._parts.host.refresh()
-            lacking = published_ports.lacking_addresses(sandbox.name, ports.fresh(sandbox), self._state.local_addresses())
+            # In a nest they are not those that ports are published on.
+            local = None if self._parts.settings.edge else self._state.local_addresses()
+            lacking = published_ports.lacking_addresses(sandbox.name, ports.fresh(sandbox), local)
             ports = replace(ports, warnings=(*ports.warnings, *lacking))
         kept = published_ports.kept_by_resolvers(ports.fresh(sandbox), self._state.networks_here(), self._state.facts)
         ports = replace(ports, warnings=(*ports.warnings, *kept))

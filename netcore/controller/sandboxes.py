@@ -13,7 +13,7 @@ from netcore.errors import Conflict, InvalidRequest, TeardownFailed
 from netcore.kernel import host, process
 from netcore.model import EndpointRequest, NetnsPath, Network, Owner, Sandbox, SandboxId, SandboxRequest, Stack
 from netcore.parse import names
-from netcore.plan import modes, plans
+from netcore.plan import egress, modes, plans
 from netcore.plan import sandbox as plan_sandbox
 from netcore.plan.desired_state import sysctl_paths
 from netcore.plan.host_state import SandboxState
@@ -78,6 +78,8 @@ class SandboxOperations:
         if holder is None or not holder.ended:
             # What has ended gives its name away, see `free_name`.
             self._check_name_is_free(request.name, "exists already; choose another name or remove it with `berth rm`")
+        if request.egress is not None:
+            request = replace(request, egress=egress.checked(request.egress, self._state.facts.egress))
         kind, shared_with = modes.asked(request)
         return plan_sandbox.plan_sandbox(
             request,
@@ -154,15 +156,37 @@ class SandboxOperations:
                 await self._transaction.change_facts(changes)
                 return after
 
-    async def revive(self, sandbox_id: SandboxId, change: Callable[[Sandbox], Sandbox]) -> Sandbox:
-        """Have a sandbox that has ended run again in its network stack, which others share; NotFound if that has gone meanwhile."""
+    async def change_egress(
+        self, reference: str, change: Callable[[tuple[str, ...] | None], tuple[str, ...] | None], *, dry_run: bool = False
+    ) -> tuple[Sandbox, Outcome]:
+        """Give a sandbox other egress rules, None: those of its networks or the default. What they don't allow any more is cut."""
+        sandbox = self._state.find_sandbox(reference)
+        networks = self._networks_of(sandbox)
+        async with self._parts.locks.hold(self._keys(sandbox, networks)):
+            before = self._state.sandbox_state(self._state.find_sandbox(sandbox.id).id)
+            texts = change(before.sandbox.egress)
+            wanted = egress.checked(texts, self._state.facts.egress) if texts is not None else None
+            after = replace(before, sandbox=replace(before.sandbox, egress=wanted))
+            networks = self._networks_of(after.sandbox)
+            path = after.sandbox.netns_path if after.sandbox.adopted else None
+            lookups = await self._parts.host.lookups(path, before, ())
+            plans.check_egress(self._state, before, after.sandbox, networks, (), lookups)
+            steps = plans.change_steps(self._state, before, after)
+            if not dry_run and before.sandbox.egress != wanted:
+                await self._transaction.change_egress(before, after, steps)
+            return after.sandbox, Outcome(steps)
 
-        def run_again(sandbox: Sandbox) -> Sandbox:
-            if not sandbox.ended:
+    async def revive(self, sandbox_id: SandboxId, change: Callable[[Sandbox], Sandbox]) -> tuple[Sandbox, tuple[str, ...]]:
+        """Have a sandbox that has ended run again in its network stack, which others share; return it with warnings.
+
+        NotFound if the stack has gone meanwhile, Conflict if somebody has one of its ports now.
+        """
+        sandbox = self._state.find_sandbox(sandbox_id)
+        async with self._parts.locks.hold(self._keys(sandbox, self._networks_of(sandbox))):
+            before = self._state.sandbox_state(self._state.find_sandbox(sandbox_id).id)
+            if not before.sandbox.ended:
                 raise Conflict("sandbox", sandbox.name, "runs already")
-            return change(replace(sandbox, ended=False))
-
-        return await self.change(sandbox_id, run_again)
+            return await self._transaction.revive_sandbox(before, change(replace(before.sandbox, ended=False)))
 
     async def free_name(self, name: str) -> None:
         """Take the name of a sandbox that has ended, but for its network stack: that is called by its id from now on."""
@@ -203,8 +227,9 @@ class SandboxOperations:
                 return Outcome(())
             users = self._state.stack_users(sandbox.id)
             if users:
-                if not dry_run and not sandbox.ended:
-                    await self._transaction.end_sandbox(sandbox)
+                failed = [] if dry_run or sandbox.ended else await self._transaction.end_sandbox(self._state.sandbox_state(sandbox.id))
+                if failed:
+                    raise TeardownFailed(f"published ports of {sandbox.name}", tuple(failed))
                 return Outcome((), (f"the network stack of {sandbox.name} stays until {', '.join(users)} ends",))
             plan = plans.plan_removal(self._state, SandboxState(sandbox, self._state.endpoints[sandbox.id]))
             if dry_run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from netcore.egress.settings import NO_SETTINGS, EgressSettings
 from netcore.model import IPAddress, IPNetwork
 from netcore.plan import ipam
 
@@ -13,7 +14,8 @@ class Settings:
     """*pools4*, *pools6*: (block, prefix length of the subnets cut from it). *uplinks*: more links that lead outside.
 
     *vtep*: the address that other hosts send VXLAN to, None on a host that is alone. *resolver_at_gateways*: see `Facts`.
-    *etc_netns_directory*: see `NamedPaths`.
+    *etc_netns_directory*: see `NamedPaths`. *edge*: path of the socket of the process that is outside of a nest (`netcore.edge`), "" for a
+    daemon that is the host's own.
     """
 
     run_directory: str
@@ -25,3 +27,5 @@ class Settings:
     uplinks: tuple[str, ...] = ()
     vtep: IPAddress | None = None
     resolver_at_gateways: bool = True
+    egress: EgressSettings = NO_SETTINGS
+    edge: str = ""

@@ -178,6 +178,7 @@ class Transaction:
             if len(endpoints) != len(after.endpoints):
                 after = plans.with_ports(self._state, sandbox, endpoints, ports.mappings)
         steps = plans.change_steps(self._state, plan.before, after)
+        parts.names.expect(sandbox, after.endpoints, self._state.networks)
         await self._apply(steps, undo)
         undo.push(lambda: parts.plugin_endpoints.update_external_connectivity(sandbox, after.endpoints, plan.present))
         await parts.plugin_endpoints.update_external_connectivity(sandbox, plan.present, after.endpoints)
@@ -245,14 +246,22 @@ class Transaction:
             lookups = await self._parts.host.lookups(before.sandbox.netns_path, before, [])
             plan = SandboxPlan(before=before, sandbox=before.sandbox, used_ifnames=lookups.used_ifnames)
             endpoints = await self._settle_gateway_bridge(plan, before.endpoints, undo)
-            claim = self._ports.begin(undo)
             # The operation that this belongs to is done, so a port that is taken can't stop it.
-            ports = await self._ports.plan(before.sandbox, endpoints, claim.try_hold, strict=False)
-            after = plans.with_ports(self._state, before.sandbox, endpoints, ports.mappings)
-            await self._record_intent(plan, after, undo)
-            await self._apply(plans.change_steps(self._state, before, after), undo)
-            await self._ports.keep(claim, before.sandbox, ports, undo)
-            await self._commit(before, after, undo)
+            await self._publish(before, before.sandbox, endpoints, undo, strict=False)
+
+    async def _publish(
+        self, before: SandboxState, sandbox: Sandbox, endpoints: Sequence[Endpoint], undo: Undo, *, strict: bool
+    ) -> tuple[SandboxState, PortPlan]:
+        """Have what was *before* be *sandbox* with *endpoints*, and publish its ports by these. *strict*: see `SandboxPorts.plan`."""
+        claim = self._ports.begin(undo)
+        ports = await self._ports.plan(sandbox, endpoints, claim.try_hold, strict=strict)
+        after = plans.with_ports(self._state, sandbox, endpoints, ports.mappings)
+        await self._record_intent(SandboxPlan(before=before, sandbox=sandbox), after, undo)
+        self._parts.names.expect(after.sandbox, after.endpoints, self._state.networks)
+        await self._apply(plans.change_steps(self._state, before, after), undo)
+        await self._ports.keep(claim, before.sandbox, ports, undo)
+        await self._commit(before, after, undo)
+        return after, ports
 
     async def _apply(self, steps: Sequence[Step], undo: Undo) -> None:
         """Carry *steps* out in the kernel; the executor itself takes back what it did when one of them fails."""
@@ -280,7 +289,7 @@ class Transaction:
         """Let everybody on this host know what a sandbox is like now."""
         parts, sandbox = self._parts, after.sandbox
         parts.writer.put_sandbox(after)
-        parts.relays.settle(sandbox.id, published_ports.proxies(after.endpoints))
+        parts.relays.settle(sandbox.id, published_ports.proxies(after.endpoints, everything=bool(parts.settings.edge)))
         await parts.names.update(sandbox, self._state.in_gateway_order(after.endpoints), self._state.networks)
 
     async def change_facts(self, changes: Sequence[tuple[SandboxState, SandboxState]]) -> None:
@@ -306,6 +315,19 @@ class Transaction:
             await parts.files.forget_name(first, renamed, self._state.directory_of(first.id))
             await parts.records.drop_pins(pins)
         await parts.overlays.publish(after[0].sandbox, after[0].endpoints)
+
+    async def change_egress(self, before: SandboxState, after: SandboxState, steps: Sequence[Step]) -> None:
+        """Give a sandbox other egress rules.
+
+        First nothing more is opened by the old ones, then the kernel follows: so what goes on is what the new ones allow.
+        """
+        parts = self._parts
+        async with all_or_nothing() as undo:
+            undo.push(lambda: parts.records.put_all(before.sandbox, before.endpoints))
+            await parts.records.put_all(after.sandbox, after.endpoints)
+            undo.push(lambda: self.make_known(before))
+            await self.make_known(after)
+            await self._apply(steps, undo)
 
     async def _make_all_known(self, states: Sequence[SandboxState]) -> None:
         for state in states:
@@ -386,11 +408,27 @@ class Transaction:
             return [str(error)]
         return []
 
-    async def end_sandbox(self, sandbox: Sandbox) -> None:
-        """Note that a sandbox has ended, but for its network stack, which others share."""
-        ended = replace(sandbox, ended=True, owner=None, leader=None)
-        await self._parts.records.put_sandbox(ended)
-        self._parts.writer.put_sandbox(SandboxState(ended, self._state.endpoints[sandbox.id]))
+    async def end_sandbox(self, before: SandboxState) -> list[str]:
+        """Note that a sandbox has ended, but for its network stack, which others share; free its ports and names. Return what failed."""
+        parts, after = self._parts, plans.ended(before)
+        steps = plans.change_steps(self._state, before, after)
+        reasons: list[str] = []
+        await parts.records.put_all(after.sandbox, after.endpoints)
+        try:
+            await parts.workers.run(lambda: parts.executor.remove(steps, f"published ports of {before.sandbox.name}"))
+        except TeardownFailed as error:
+            reasons += error.reasons
+        await self.make_known(after)
+        await self._ports.free(before.sandbox, after.sandbox)
+        await parts.overlays.publish(after.sandbox, after.endpoints)
+        return reasons
+
+    async def revive_sandbox(self, before: SandboxState, sandbox: Sandbox) -> tuple[Sandbox, tuple[str, ...]]:
+        """Have what has ended *before* be *sandbox*, which publishes its ports again; return it with warnings. All or nothing."""
+        async with all_or_nothing() as undo:
+            after, ports = await self._publish(before, sandbox, before.endpoints, undo, strict=True)
+        told = await self._parts.overlays.publish(after.sandbox, after.endpoints)
+        return after.sandbox, (*ports.warnings, *told)
 
     async def drop_sandbox(self, sandbox: Sandbox) -> None:
         """Remove the resolver, namespace, files and record of a sandbox that has no endpoints any more."""

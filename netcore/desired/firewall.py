@@ -10,9 +10,9 @@ the other firewall can accept them (see `other_firewalls`).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 
-from netcore.desired import frame_rules, host_rules
+from netcore.desired import egress_rules, frame_rules, host_rules
 from netcore.desired.objects import Element, FirewallSet, Order
 from netcore.model import BridgeOptions, Endpoint, GatewayMode, IPAddress, Network
 
@@ -101,10 +101,12 @@ SETS: tuple[FirewallSet, ...] = (
     ROUTERS,
     *SOURCE.values(),
     TARGET6,
+    *egress_rules.SETS,
 )
 """Every set and map of both tables, in the order in which they are declared."""
 
-_PAYLOAD = {"payload128": "@th,64,128"}
+_PAYLOAD = {"payload128": "@th,64,128", "payload48": "@th,208,48"}
+_FIELDS = {**_PAYLOAD, "ifname": "iifname", "ether_addr": "ether saddr"}
 """nftables types that can only be declared by an expression that has them."""
 
 _CHAINS = {
@@ -191,8 +193,9 @@ _CHAINS = {
     iifname @masquerade6 meta nfproto ipv6 masquerade
   }
 """
-    + host_rules.CHAINS.lstrip("\n"),
-    BRIDGE: frame_rules.CHAINS,
+    + host_rules.CHAINS.lstrip("\n")
+    + egress_rules.CHAINS.lstrip("\n"),
+    BRIDGE: frame_rules.CHAINS + egress_rules.FRAME_CHAINS.lstrip("\n"),
 }
 
 
@@ -215,7 +218,10 @@ COUNTERS = {INET: host_rules.COUNTERS, BRIDGE: frame_rules.COUNTERS}
 EXCEEDING, OFFENDERS = host_rules.EXCEEDING, frame_rules.OFFENDERS
 """Sets of those whom something was dropped of: (bridge, MAC) in the first table, port in the second; each with a counter."""
 
-_DYNAMIC_SETS = {INET: host_rules.DYNAMIC_SETS, BRIDGE: frame_rules.DYNAMIC_SETS}
+_DYNAMIC_SETS = {
+    INET: host_rules.DYNAMIC_SETS + egress_rules.DYNAMIC_SETS,
+    BRIDGE: frame_rules.DYNAMIC_SETS + egress_rules.FRAME_SETS,
+}
 
 
 def render_skeleton() -> str:
@@ -236,11 +242,11 @@ def render_skeleton() -> str:
 
 def _declare(declared: FirewallSet) -> str:
     if any(kind in _PAYLOAD for kind in declared.key_types):
-        return f"  set {declared.name} {{ typeof iifname . ether saddr . {_PAYLOAD[declared.key_types[-1]]}; }}"
+        return f"  set {declared.name} {{ typeof {' . '.join(_FIELDS[kind] for kind in declared.key_types)}; }}"
     key = " . ".join(declared.key_types)
     if declared.data_types:
         return f"  map {declared.name} {{ type {key} : {' . '.join(declared.data_types)}; }}"
-    return f"  set {declared.name} {{ type {key}; }}"
+    return f"  set {declared.name} {{ type {key};{' flags interval;' if declared.interval else ''} }}"
 
 
 def network_elements(network: Network) -> Iterable[Element]:
@@ -310,7 +316,7 @@ def endpoint_elements(network: Network, endpoint: Endpoint, *, forwards: bool = 
             yield Element(set=SOURCE[4], fields=(port, mac, address))
     own6 = [interface.ip for interface in interfaces if interface.version == 6]
     if own6:
-        own = {*own6, link_local(mac)}
+        own = {*own6, frame_rules.link_local(mac)}
         for address6 in sorted(own):
             yield Element(set=TARGET6, fields=(port, mac, address6))
         # :: is the sender of duplicate address detection and of first MLD reports (RFC 4862 section 5.4.2).
@@ -342,12 +348,3 @@ def port_elements(network: Network, endpoint: Endpoint) -> Iterable[Element]:
         else:
             fields = (mapping.protocol, mapping.host_address, mapping.host_port)
             yield Element(set=DNAT[family], fields=fields, data=target)
-
-
-def link_local(mac: str) -> IPv6Address:
-    """Return the link-local address that the kernel derives from *mac* (RFC 4291 appendix A)."""
-    octets = bytes.fromhex(mac.replace(":", ""))
-    interface = bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]
-    address = ip_address(b"\xfe\x80" + bytes(6) + interface)
-    assert isinstance(address, IPv6Address)
-    return address

@@ -38,8 +38,10 @@ def stale_flows(steps: Iterable[Step]) -> Flows:
         if not isinstance(element, Element):
             continue
         if element.set in _PUBLISHED:
+            port = element.fields[-1]
             assert element.set.family is not None
-            ports.add((element.set.family, str(element.fields[0]), int(element.fields[-1])))
+            assert isinstance(port, int)
+            ports.add((element.set.family, str(element.fields[0]), port))
         elif step.after is None and element.set in _OWN_ADDRESSES:
             address = element.fields[2]
             if isinstance(address, IPv4Address | IPv6Address) and not address.is_unspecified and not address.is_link_local:

@@ -6,6 +6,8 @@ to themselves that takes a flag of the port (`kernel.handlers.links`).
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address, ip_address
+
 from netcore import limits
 
 KNOWN = 0x0800_0000
@@ -35,7 +37,8 @@ CHAINS = """
     meta protocol vmap { ip : jump ipv4, ip6 : jump ipv6 }
     meta mark set meta mark or %(known)s
     iifname . ether saddr . ip saddr @source4 accept
-    iifname . ether saddr . arp saddr ip @source4 iifname . arp saddr ether . arp saddr ip @source4 accept
+    iifname . ether saddr . arp saddr ip @source4 iifname . arp saddr ether . arp saddr ip @source4 goto known_arp
+    icmpv6 type nd-neighbor-solicit iifname . ether saddr . ip6 saddr @source6 goto known_solicitation
     iifname . ether saddr . ip6 saddr @source6 accept
     # A router forwards packets with its own MAC and the sender's address. Its ARP and ND stay bound to its own.
     iifname . ether saddr != @routers counter name source goto offence
@@ -89,3 +92,12 @@ CHAINS = """
     drop
   }
 """.replace("%(discovery)s", _DISCOVERY)
+
+
+def link_local(mac: str) -> IPv6Address:
+    """Return the link-local address that the kernel derives from *mac* (RFC 4291 appendix A)."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    interface = bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]
+    address = ip_address(b"\xfe\x80" + bytes(6) + interface)
+    assert isinstance(address, IPv6Address)
+    return address

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from netcore.drivers.host_routes import HostRoutes
+from netcore.egress.settings import NO_SETTINGS, EgressSettings
 from netcore.model import IPAddress, IPNetwork
 
 
@@ -16,7 +17,8 @@ class Facts:
     *vtep*: the address that other hosts send VXLAN to; None on a host that is alone. *of_one_family*: family of those uplinks
     that only IPv4 or only IPv6 leaves by. *sysctls*: path → value as it is now, of what forwarding on uplinks depends on
     (see `uplinks.sysctl_paths`). *resolver_at_gateways*: berth answers DNS queries at the gateway addresses of its networks.
-    *local*: what the host takes for its own addresses; None: not known.
+    *local*: what the host takes for its own addresses; None: not known. *egress*: what the configuration says of egress rules.
+    *outside*: in the nest of an ordinary user, the addresses of the host itself, which are reached by the uplink.
     """
 
     uplinks: tuple[str, ...]
@@ -28,6 +30,8 @@ class Facts:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     resolver_at_gateways: bool = True
     local: tuple[IPNetwork, ...] | None = None
+    egress: EgressSettings = NO_SETTINGS
+    outside: tuple[IPNetwork, ...] = ()
 
     def uplinks_of(self, family: int) -> tuple[str, ...]:
         """Return the links that traffic of *family* leaves by."""
@@ -50,6 +54,7 @@ class HostConstraints:
     *pools4*, *pools6*: (block, prefix length of the subnets cut from it). *reserved*: subnets of the host that the pools berth
     chooses must not overlap. *links*: by name. *now*: seconds since the epoch. *tunnel_overhead*: octets of the outer IP, UDP
     and VXLAN headers and of the inner Ethernet header (RFC 7348 section 5). *routes*: what the host's links and routes forbid.
+    *is_nest*: this is the nest of an ordinary user, where the host's own links are not.
     """
 
     pools4: Sequence[tuple[IPNetwork, int]]
@@ -61,3 +66,5 @@ class HostConstraints:
     now: float
     tunnel_overhead: int = 50
     routes: HostRoutes = field(default_factory=HostRoutes)
+    egress: EgressSettings = NO_SETTINGS
+    is_nest: bool = False

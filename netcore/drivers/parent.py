@@ -121,6 +121,8 @@ def find_parent(parsed: ParentOptions, existing: Collection[Network], host: Host
     if sharing is not None and sharing.makes is MadeLink.VLAN:
         return replace(parsed, makes=MadeLink.VLAN, base=sharing.base, vid=sharing.vid)
     present = host.links.get(parsed.parent)
+    if present is None and host.is_nest:
+        raise InvalidRequest("option parent", f"{parsed.parent} is no link of this user's; the host's own can be used by root's berth only")
     if present is None:
         base, vid = vlan_of(parsed.parent)
         if base not in host.links:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from netcore.desired import firewall
+from netcore.desired.egress_rules import OUTSIDE_HOST
 from netcore.desired.objects import HOST, Element, KernelObject, Sysctl
 from netcore.drivers.facts import Facts
 from netcore.model import Network
@@ -85,6 +86,8 @@ def objects(routed: Collection[Network], facts: Facts, switched: Mapping[str, Sw
             made += _link(ifname, 4, forwarding4(ifname), facts, switched)
     if facts.ipv6 and any(network.ipv6 for network in routed):
         made += _ipv6(facts, switched)
+    if facts.firewall and routed:
+        made += [Element(set=OUTSIDE_HOST[subnet.version], fields=(subnet.network_address,)) for subnet in facts.outside]
     return tuple(made)
 
 

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from netcore.model import IPAddress
 
-_ETH_ARP, _ETH_IPV6 = 0x0806, 0x86DD
+ETH_ARP, _ETH_IPV6 = 0x0806, 0x86DD
 _BROADCAST = b"\xff" * 6
 _ALL_NODES = IPv6Address("ff02::1")
 _ALL_NODES_MAC = bytes.fromhex("333300000001")
@@ -42,17 +42,22 @@ def send(sock: socket.socket, mac: str, addresses: tuple[IPAddress, ...]) -> Non
 def arp_frame(mac: bytes, address: IPv4Address) -> bytes:
     """Return a gratuitous ARP request for *address*."""
     packed = address.packed
-    return _BROADCAST + mac + struct.pack("!HHHBBH", _ETH_ARP, 1, 0x0800, 6, 4, 1) + mac + packed + bytes(6) + packed
+    return _BROADCAST + mac + struct.pack("!HHHBBH", ETH_ARP, 1, 0x0800, 6, 4, 1) + mac + packed + bytes(6) + packed
 
 
 def neighbor_frame(mac: bytes, address: IPv6Address) -> bytes:
     """Return an unsolicited neighbour advertisement for *address*, to all nodes."""
-    body = struct.pack("!BBHI", _NEIGHBOR_ADVERTISEMENT, 0, 0, _OVERRIDE) + address.packed
+    return advertisement(mac, address, _ALL_NODES_MAC, _ALL_NODES, _OVERRIDE)
+
+
+def advertisement(mac: bytes, address: IPv6Address, to_mac: bytes, to_address: IPv6Address, flags: int) -> bytes:
+    """Return a neighbour advertisement that *mac* has *address* (RFC 4861 section 4.4)."""
+    body = struct.pack("!BBHI", _NEIGHBOR_ADVERTISEMENT, 0, 0, flags) + address.packed
     body += bytes([_TARGET_LINK_LAYER, 1]) + mac
-    pseudo = address.packed + _ALL_NODES.packed + struct.pack("!II", len(body), _ICMPV6)
+    pseudo = address.packed + to_address.packed + struct.pack("!II", len(body), _ICMPV6)
     body = body[:2] + struct.pack("!H", _checksum(pseudo + body)) + body[4:]
-    header = struct.pack("!IHBB", 6 << 28, len(body), _ICMPV6, 255) + address.packed + _ALL_NODES.packed
-    return _ALL_NODES_MAC + mac + struct.pack("!H", _ETH_IPV6) + header + body
+    header = struct.pack("!IHBB", 6 << 28, len(body), _ICMPV6, 255) + address.packed + to_address.packed
+    return to_mac + mac + struct.pack("!H", _ETH_IPV6) + header + body
 
 
 def _checksum(octets: bytes) -> int:

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 from netcore import limits
 from netcore.desired.diff import Step, diff
+from netcore.desired.egress_rules import TimedElement
 from netcore.desired.flows import Flows, stale_flows
 from netcore.desired.objects import KernelObject, Lane, Subsystem
 from netcore.errors import KernelError, NetcoreError, NotFound, TeardownFailed
-from netcore.kernel import conntrack, nft
+from netcore.kernel import conntrack, egress_elements, nft
 from netcore.kernel.deferred_deletes import DeferredDeletes
 from netcore.kernel.guard import Guard
 from netcore.kernel.handlers import handler_of
@@ -71,10 +72,13 @@ class Executor:
         with self._host_sockets.lent(NETFILTER) as netlink:
             conntrack.forget(netlink, flows)
 
-    def write_tables(self, desired: Iterable[KernelObject]) -> None:
-        """Make both firewall tables of the host anew with exactly the elements of *desired*; raises KernelError or Unavailable."""
+    def write_tables(self, desired: Iterable[KernelObject], openings: Sequence[TimedElement] = ()) -> None:
+        """Make both firewall tables of the host anew with exactly the elements of *desired* and *openings*.
+
+        Raises KernelError or Unavailable.
+        """
         with self._host_sockets.lent(NETFILTER) as netlink:
-            nft.write_tables(netlink, desired)
+            nft.write_tables(netlink, desired, egress_elements.requests(openings))
 
     def _sessions(self, ending: SandboxId | None = None) -> NetlinkSessions:
         return NetlinkSessions(self._netns_path, self._announcements, self._guard, self._host_sockets, self.deferred_deletes, ending)
@@ -279,6 +283,8 @@ def _run_transaction(sessions: NetlinkSessions, batch: Sequence[Step]) -> Iterat
 
     def commit(steps: Sequence[Step]) -> KernelError | None:
         changes: list[ElementChange] = [change for step in steps for change in _work(sessions, step)]
+        # Nobody sees what is between, and a set of intervals takes nothing that overlaps with what is still there.
+        changes.sort(key=lambda change: not change.delete)
         try:
             nft.commit(sessions.nftables(), nft.element_requests(changes))
         except KernelError as error:

@@ -1,9 +1,10 @@
-"""The guard table: what keeps networks closed while our own firewall tables are gone, whoever flushed them.
+"""The guard tables: what keeps networks closed while our own firewall tables are gone, whoever flushed them.
 
 Our tables mark what comes from a bridge of ours, and what they let pass to one. `inet berth_guard` drops what lacks that
-mark. The kernel lets only the netlink socket that made the table change it (flag `owner`), and keeps it when that
-socket is closed (flag `persist`), from then on open to everybody. So the socket is kept by what outlives the daemon: see
-`Guard`.
+mark. They mark each frame of a sandbox too; `bridge berth_guard` drops what lacks that mark and comes from a sandbox with
+egress rules, which those tables keep from its peers on the same bridge. It is there only if there are such sandboxes.
+The kernel lets only the netlink socket that made a table change it (flag `owner`), and keeps it when that socket is closed
+(flag `persist`), from then on open to everybody. So the socket is kept by what outlives the daemon: see `Guard`.
 
 Spec: Linux include/uapi/linux/netfilter/nf_tables.h (NFT_TABLE_F_OWNER since 5.12, NFT_TABLE_F_PERSIST since 6.9).
 """
@@ -19,6 +20,7 @@ from itertools import product
 from threading import Lock
 
 from netcore.desired.firewall import MARK, SEEN
+from netcore.desired.frame_rules import KNOWN
 from netcore.errors import KernelError
 from netcore.kernel import nf_tables, nft, ruleset
 from netcore.kernel.netlink import CREATE, NETFILTER, NetlinkSocket, Request
@@ -26,9 +28,15 @@ from netcore.kernel.netlink import CREATE, NETFILTER, NetlinkSocket, Request
 log = logging.getLogger(__name__)
 
 TABLE = "berth_guard"
+LINKS, PORTS = "inet", "bridge"
+"""The families of the tables: of bridges, and of the ports of sandboxes with egress rules."""
+_SET = {LINKS: "bridges", PORTS: "ports"}
 _PRIORITY = 1001
 """Just behind the chain that marks, and before the one that takes the mark off again."""
-_RULES = f"""
+_FRAME_PRIORITY = -290
+"""Behind the chain that marks frames, and before bridge-nf-call-iptables has the host's chains take the mark off."""
+_RULES = {
+    LINKS: f"""
 table inet {TABLE} {{
   set bridges {{ type ifname; }}
   chain from_bridges {{
@@ -40,7 +48,17 @@ table inet {TABLE} {{
     oifname @bridges meta mark and {MARK:#x} == 0 counter drop
   }}
 }}
-"""
+""",
+    PORTS: f"""
+table bridge {TABLE} {{
+  set ports {{ type ifname; }}
+  chain from_ports {{
+    type filter hook prerouting priority {_FRAME_PRIORITY}; policy accept;
+    iifname @ports meta mark and {KNOWN:#x} == 0 counter drop
+  }}
+}}
+""",
+}
 _UNKNOWN_FLAG = (errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -64,14 +82,22 @@ _FLAGS = (
     (nf_tables.TABLE_OWNER, Protection.OWNED),
     (0, Protection.PLAIN),
 )
-_DELETION = (nf_tables.DELTABLE, nf_tables.of_table("inet", TABLE))
+
+
+class _Table:
+    """One of the two tables, as far as this process knows it. Its socket is its owner's."""
+
+    def __init__(self, family: str) -> None:
+        self.family = family
+        self.links: set[str] = set()
+        self.protection = Protection.NONE
 
 
 class Guard:
-    """The table and the socket that owns it. Thread-safe; blocking.
+    """The tables and the socket that owns them. Thread-safe; blocking.
 
-    *open_socket*: in the host's namespace. *keep*: told the socket's descriptor before it owns the table, and None when there is
-    nothing that it owns.
+    *open_socket*: in the host's namespace. *keep*: told the socket's descriptor before it owns a table, and None when there is
+    nothing that it owns. *family*: `LINKS` or `PORTS`.
     """
 
     def __init__(
@@ -83,63 +109,70 @@ class Guard:
         self._keep = keep
         self._is_kept = False
         self._socket: NetlinkSocket | None = None
-        self._links: set[str] = set()
+        self._tables = {family: _Table(family) for family in _RULES}
         self._lock = Lock()
-        self.protection = Protection.NONE
+
+    @property
+    def protection(self) -> Protection:
+        """What the weaker of the tables withstands."""
+        there = {table.protection for table in self._tables.values() if table.protection is not Protection.NONE}
+        return next((weak for weak in reversed(Protection) if weak in there), Protection.NONE)
 
     def adopt(self, descriptor: int) -> None:
-        """Go on with a socket that an earlier daemon had, and that owns its table. Before the first use; takes the descriptor.
+        """Go on with a socket that an earlier daemon had, and that owns its tables. Before the first use; takes the descriptor.
 
         It is kept already.
         """
         with self._lock:
             self._socket, self._is_kept = NetlinkSocket.adopted(descriptor), True
 
-    def write(self, links: Iterable[str]) -> None:
-        """Make the table anew with exactly *links*, in one transaction, whatever there was; without links remove it."""
+    def write(self, links: Iterable[str], family: str = LINKS) -> None:
+        """Make a table anew with exactly *links*, in one transaction, whatever there was; without links remove it."""
         with self._lock:
-            self._write(set(links))
+            self._write(self._tables[family], set(links))
 
-    def add(self, link: str) -> None:
+    def add(self, link: str, family: str = LINKS) -> None:
         """Guard *link*, which need not exist yet."""
         with self._lock:
-            if link in self._links:
+            table = self._tables[family]
+            if link in table.links:
                 return
-            if self._links and self.protection is not Protection.HELD and self._commit([_element(link, delete=False)]) is None:
-                self._links.add(link)
+            if table.links and table.protection is not Protection.HELD and self._commit([_element(family, link, delete=False)]) is None:
+                table.links.add(link)
                 return
-            self._write({*self._links, link})
+            self._write(table, {*table.links, link})
 
-    def remove(self, link: str) -> None:
+    def remove(self, link: str, family: str = LINKS) -> None:
         """Stop guarding *link*; with the last one the table goes."""
         with self._lock:
-            if link not in self._links:
+            table = self._tables[family]
+            if link not in table.links:
                 return
-            rest = self._links - {link}
-            if rest and self._commit([_element(link, delete=True)]) is None:
-                self._links = rest
+            rest = table.links - {link}
+            if rest and self._commit([_element(family, link, delete=True)]) is None:
+                table.links = rest
                 return
-            self._write(rest)
+            self._write(table, rest)
 
-    def guards(self, link: str) -> bool:
+    def guards(self, link: str, family: str = LINKS) -> bool:
         """Return whether *link* is guarded, as far as this process knows; others can't change that while it owns the table."""
         with self._lock:
-            return link in self._links
+            return link in self._tables[family].links
 
-    def is_whole(self) -> bool:
-        """Return whether the table is there, if it is needed. Only where the kernel knows no owner others can remove it."""
+    def damaged(self) -> Sequence[str]:
+        """Return the families of the tables that are needed and not there. Only where the kernel knows no owner others can remove one."""
         with self._lock:
-            if not self._links or self.protection is Protection.HELD:
-                return True
-            return nft.has_table(self._opened(), "inet", TABLE)
+            needed = [table.family for table in self._tables.values() if table.links and table.protection is not Protection.HELD]
+            return [family for family in needed if not nft.has_table(self._opened(), family, TABLE)]
 
     def rewrite(self) -> None:
-        """Make the table anew with the links that it has."""
+        """Make the tables anew with the links that they have."""
         with self._lock:
-            self._write(set(self._links))
+            for table in self._tables.values():
+                self._write(table, set(table.links))
 
     def close(self) -> None:
-        """Close the socket. The table stays if the kernel can keep it, or while another process holds the socket."""
+        """Close the socket. The tables stay if the kernel can keep them, or while another process holds the socket."""
         with self._lock:
             if self._socket is not None:
                 self._socket.close()
@@ -159,51 +192,54 @@ class Guard:
             return error
         return None
 
-    def _write(self, links: set[str]) -> None:
+    def _write(self, table: _Table, links: set[str]) -> None:
         if links:
             self._keep_socket(wanted=True)
-        self._write_table(links)
-        self._keep_socket(wanted=self.protection in (Protection.LASTING, Protection.OWNED))
+        self._write_table(table, links)
+        owned = (Protection.LASTING, Protection.OWNED)
+        self._keep_socket(wanted=any(each.protection in owned for each in self._tables.values()))
 
     def _keep_socket(self, *, wanted: bool) -> None:
         if wanted != self._is_kept:
             self._is_kept = wanted
             self._keep(self._opened().fileno() if wanted else None)
 
-    def _write_table(self, links: set[str]) -> None:
-        if not links and self.protection is Protection.NONE and self._commit([_request(*_DELETION)]) is not None:
+    def _write_table(self, table: _Table, links: set[str]) -> None:
+        family = table.family
+        deletion = _request(family, nf_tables.DELTABLE, nf_tables.of_table(family, TABLE))
+        if not links and table.protection is Protection.NONE and self._commit([deletion]) is not None:
             # There was none.
-            self._links = links
+            table.links = links
             return
         # Taken over first: only its owner may delete it, and one without an owner may be claimed. One that never had an owner, from
         # a saved ruleset, can't be: that is deleted as what it is.
         for (flags, protection), before in product(_FLAGS, (None, 0)):
-            creation = _request(nf_tables.NEWTABLE, nf_tables.new_table("inet", TABLE, flags))
-            first = creation if before is None else _request(nf_tables.NEWTABLE, nf_tables.new_table("inet", TABLE, before))
-            rebuilt = [first, _request(*_DELETION)]
+            creation = _request(family, nf_tables.NEWTABLE, nf_tables.new_table(family, TABLE, flags))
+            unowned = _request(family, nf_tables.NEWTABLE, nf_tables.new_table(family, TABLE, 0))
+            rebuilt = [creation if before is None else unowned, deletion]
             if links:
-                rebuilt += [creation, *_content(), *(_element(link, delete=False) for link in sorted(links))]
+                rebuilt += [creation, *_content(family), *(_element(family, link, delete=False) for link in sorted(links))]
             error = self._commit(rebuilt)
             if error is None:
-                self._links, self.protection = links, protection if links else Protection.NONE
+                table.links, table.protection = links, protection if links else Protection.NONE
                 return
             if error.errno == errno.EPERM:
                 log.error("guard table is owned by another process, so it is not changed links=%s", ",".join(sorted(links)))
-                self._links, self.protection = links, Protection.HELD
+                table.links, table.protection = links, Protection.HELD
                 return
             if error.errno not in _UNKNOWN_FLAG or not flags:
                 raise error
 
 
-def _request(type_: int, body: bytes) -> Request:
-    return Request(type_, CREATE, body, "change", f"table inet {TABLE}")
+def _request(family: str, type_: int, body: bytes) -> Request:
+    return Request(type_, CREATE, body, "change", f"table {family} {TABLE}")
 
 
-def _element(link: str, *, delete: bool) -> Request:
-    return nft.link_element_request(TABLE, "bridges", link, delete=delete)
+def _element(family: str, link: str, *, delete: bool) -> Request:
+    return nft.link_element_request(family, TABLE, _SET[family], link, delete=delete)
 
 
 @cache
-def _content() -> tuple[Request, ...]:
+def _content(family: str) -> tuple[Request, ...]:
     """Return what makes all but the table itself, which gets flags of its own."""
-    return ruleset.requests(_RULES)[1:]
+    return ruleset.requests(_RULES[family])[1:]

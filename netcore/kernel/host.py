@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from netcore import limits
@@ -100,15 +100,20 @@ _CONNECTIONLESS = ("udp",)
 _NO_SUCH_SOCKETS = (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT)
 
 
-def port_socket(family: int, protocol: str, *, both: bool = False) -> socket.socket | None:
+MakeSocket = Callable[[int, int, int], socket.socket]
+"""As `socket.socket`: of a family, kind and protocol."""
+
+
+def port_socket(family: int, protocol: str, *, both: bool = False, make: MakeSocket = socket.socket) -> socket.socket | None:
     """Return a socket to bind a port of *protocol* with; None if the kernel has no sockets of that protocol (SCTP).
 
     Then no program can hold the port either, though NAT may still know the protocol. *both*: with *family* 6, for IPv4 too.
+    *make*: makes it, in the namespace of the port.
     """
     kind = socket.SOCK_DGRAM if protocol in _CONNECTIONLESS else socket.SOCK_STREAM
     number = socket.IPPROTO_SCTP if protocol == "sctp" else 0
     try:
-        sock = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, number)
+        sock = make(socket.AF_INET if family == 4 else socket.AF_INET6, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, number)
     except OSError as error:
         if protocol == "sctp" and error.errno in _NO_SUCH_SOCKETS:
             return None

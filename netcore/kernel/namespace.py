@@ -73,3 +73,25 @@ def link_names(netns_path: NetnsPath) -> set[str]:
 
     with netns.opened(netns_path) as descriptor:
         return netns.run_inside(descriptor, read)
+
+
+def links_up(netns_path: NetnsPath) -> set[str]:
+    """Return the names of the links in the namespace at *netns_path* that are up."""
+
+    def read() -> set[str]:
+        with NetlinkSocket(ROUTE) as netlink:
+            return {link.name for link in rtnl.links(netlink) if link.up}
+
+    with netns.opened(netns_path) as descriptor:
+        return netns.run_inside(descriptor, read)
+
+
+def set_link_down(netns_path: NetnsPath, name: str) -> None:
+    """Set a link in the namespace at *netns_path* down."""
+
+    def change() -> None:
+        with NetlinkSocket(ROUTE) as netlink:
+            netlink.execute(rtnl.set_link(name, up=False))
+
+    with netns.opened(netns_path) as descriptor:
+        netns.run_inside(descriptor, change)

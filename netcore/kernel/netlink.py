@@ -38,6 +38,7 @@ _RECEIVE = 1 << 20
 _SO_SNDBUFFORCE = 32
 _ROOM, _SENDING_TAKES = 1 << 17, 32
 """Octets that each socket can send at once, and what the kernel takes away from its buffer for itself."""
+_TAKEN_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,10 @@ class Request:
     body: bytes
     operation: str
     target: str
+
+
+FAMILY = socket.AF_NETLINK
+"""For who has sockets made elsewhere."""
 
 
 def open_socket(protocol: int) -> socket.socket:
@@ -70,6 +75,7 @@ class NetlinkSocket:
         self._socket = opened if opened is not None else open_socket(protocol)
         self._sequence = 0
         self._room = _ROOM
+        self._port: int | None = None
         self.is_broken = False
         """An answer was lost, or may still come."""
         for option in (_CAP_ACK, _EXT_ACK, *((_STRICT_CHECK,) if protocol == ROUTE else ())):
@@ -100,8 +106,11 @@ class NetlinkSocket:
     @property
     def port(self) -> int:
         """The socket's address in netlink: notifications of what it changes bear it."""
-        address: tuple[int, int] = self._socket.getsockname()
-        return address[0] & 0xFFFF_FFFF
+        if self._port is None:
+            address: tuple[int, int] = self._socket.getsockname()
+            # None yet before the first message.
+            self._port = address[0] & 0xFFFF_FFFF or None
+        return self._port or 0
 
     def close(self) -> None:
         self._socket.close()
@@ -213,6 +222,19 @@ class NetlinkSocket:
         size = _HEADER.size + len(request.body)
         header = _HEADER.pack(size, request.type, request.flags | REQUEST | flags, self._sequence, 0)
         return header + request.body + bytes(-size % 4)
+
+    def take(self) -> list[bytes]:
+        """Return the messages (header included) that have come unasked, without waiting. What the kernel dropped is not told."""
+        came: list[bytes] = []
+        for _ in range(_TAKEN_AT_ONCE):
+            try:
+                came += messages(self._socket.recv(_RECEIVE, socket.MSG_DONTWAIT))
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+        return came
 
     def _send(self, octets: bytes) -> None:
         try:

@@ -96,6 +96,11 @@ def run_in_temporary(body: Callable[[], _T]) -> _T:
     return _on_own_thread("netns-temporary", inside)
 
 
+def move_to_new() -> None:
+    """Move this whole process, which has one thread, into a new namespace."""
+    _check(_libc.unshare(CLONE_NEWNET), "create", "netns")
+
+
 OWN = NetnsPath("/proc/thread-self/ns/net")
 """The namespace of the calling thread: the host's, unless it has entered another."""
 

@@ -19,6 +19,8 @@ NEWSET, GETSET = (_MESSAGE | number for number in (9, 10))
 NEWELEM, GETELEM, DELELEM = (_MESSAGE | number for number in (12, 13, 14))
 NEWGEN, GETGEN = (_MESSAGE | number for number in (15, 16))
 NEWOBJ, GETOBJ = (_MESSAGE | number for number in (18, 19))
+DESTROYELEM = _MESSAGE | 30
+"""Deletes an element, or finds that there is none (since Linux 6.3)."""
 
 TABLE_OWNER, TABLE_PERSIST = 0x2, 0x4
 """Flags of a table: only the socket that made it may change it (since Linux 5.12); it outlives that socket (since 6.9)."""

@@ -14,7 +14,8 @@ from itertools import groupby
 from typing import NamedTuple
 
 from netcore.desired.firewall import render_skeleton
-from netcore.desired.objects import Element, FirewallSet, KernelObject
+from netcore.desired.objects import Element, FirewallSet, KernelObject, Scalar
+from netcore.desired.objects.kind import Between
 from netcore.errors import KernelError, Unavailable
 from netcore.kernel import nf_tables, ruleset
 from netcore.kernel.netlink import CREATE, NETFILTER, NetlinkSocket, Request, attr, find, nested
@@ -24,11 +25,12 @@ _BATCH_BEGIN, _BATCH_END = 16, 17
 _FAMILY_NAMES = {number: family for family, number in nf_tables.FAMILIES.items()}
 _ELEMENTS = 3
 _LIST_ELEM, _KEY, _DATA, _VALUE = 1, 1, 2, 1
+_KEY_END = 10
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 1, 3, 4, 5, 7
 _HOOK_NUM, _HOOK_PRIORITY = 1, 2
 _DROP = 0
-_MOST_ELEMENTS = 500
-"""Elements in one request: an attribute has 65,535 octets at most, an element takes up to 100."""
+_MOST_ELEMENTS, _MOST_LARGE_ELEMENTS = 500, 150
+"""Elements in one request: an attribute has 65,535 octets at most, an element takes up to 100, with two ends or a comment up to 400."""
 _NO_NFTABLES = "this kernel has none; load the module nf_tables, or take a kernel with CONFIG_NF_TABLES"
 
 
@@ -58,9 +60,10 @@ def element_requests(changes: Iterable[ElementChange]) -> list[Request]:
     result = []
     for (changed, delete), group in groupby(changes, key=lambda change: (change.element.set, change.delete)):
         data_types = () if delete else changed.data_types
-        encoded = [_list_element(change.element, changed.key_types, data_types) for change in group]
-        for start in range(0, len(encoded), _MOST_ELEMENTS):
-            result.append(_request(changed.table, nf_tables.OURS, changed.name, encoded[start : start + _MOST_ELEMENTS], delete=delete))
+        encoded = [_list_element(change.element, data_types) for change in group]
+        most = _MOST_LARGE_ELEMENTS if changed.interval else _MOST_ELEMENTS
+        for start in range(0, len(encoded), most):
+            result.append(_request(changed.table, nf_tables.OURS, changed.name, encoded[start : start + most], delete=delete))
     return result
 
 
@@ -71,8 +74,8 @@ def _request(family: str, table: str, name: str, elements: Sequence[bytes], *, d
     return Request(type_, flags, body, operation, f"{family} {name}")
 
 
-def _list_element(element: Element, key_types: Sequence[str], data_types: Sequence[str]) -> bytes:
-    parts = [_key(encode_fields(key_types, element.fields))]
+def _list_element(element: Element, data_types: Sequence[str]) -> bytes:
+    parts = [element_key(element)]
     if element.data and data_types:
         parts.append(nested(_DATA, attr(_VALUE, encode_fields(data_types, element.data))))
     return nested(_LIST_ELEM, *parts)
@@ -82,15 +85,54 @@ def _key(encoded: bytes) -> bytes:
     return nested(_KEY, attr(_VALUE, encoded))
 
 
-def link_element_request(table: str, set_name: str, ifname: str, *, delete: bool) -> Request:
-    """Return the request that adds the name of a link to a set of *table* of the family inet, or deletes it."""
+def element_key(element: Element) -> bytes:
+    """Return the attributes with the key of an element: of a set of intervals where each field begins, and where it ends."""
+    key_types = element.set.key_types
+    if not element.set.interval:
+        return _key(encode_fields(key_types, element.fields))
+    first, last = interval_fields(element.fields)
+    return _key(encode_fields(key_types, first)) + nested(_KEY_END, attr(_VALUE, encode_fields(key_types, last)))
+
+
+def raw_requests(table: str, name: str, elements: Sequence[bytes], *, destroy: bool) -> list[Request]:
+    """Return the requests that add *elements* (their attributes, encoded) to one of our sets, or destroy those that are there."""
+    nested_elements = [nested(_LIST_ELEM, element) for element in elements]
+    groups = [nested_elements[start : start + _MOST_LARGE_ELEMENTS] for start in range(0, len(elements), _MOST_LARGE_ELEMENTS)]
+    type_, flags, operation = (nf_tables.DESTROYELEM, 0, "destroy element") if destroy else (nf_tables.NEWELEM, CREATE, "add element")
+    return [
+        Request(type_, flags, nf_tables.of_set(table, name, elements=nested(_ELEMENTS, *group)), operation, f"{table} {name}")
+        for group in groups
+    ]
+
+
+def interval_fields(fields: Sequence[Scalar]) -> tuple[list[Scalar], list[Scalar]]:
+    """Return the first and the last value of each field."""
+    first: list[Scalar] = [field.first if isinstance(field, Between) else field for field in fields]
+    last: list[Scalar] = [field.last if isinstance(field, Between) else field for field in fields]
+    return first, last
+
+
+def encoded_key(element: Element) -> bytes:
+    """Return the key of an element as `raw_deletion` takes it: of a set of intervals both ends, one behind the other."""
+    types = element.set.key_types
+    if not element.set.interval:
+        return encode_fields(types, element.fields)
+    return b"".join(encode_fields(types, fields) for fields in interval_fields(element.fields))
+
+
+def link_element_request(family: str, table: str, set_name: str, ifname: str, *, delete: bool) -> Request:
+    """Return the request that adds the name of a link to a set of *table*, or deletes it."""
     element = nested(_LIST_ELEM, _key(encode_fields(("ifname",), (ifname,))))
-    return _request("inet", table, set_name, [element], delete=delete)
+    return _request(family, table, set_name, [element], delete=delete)
 
 
 def raw_deletion(changed: FirewallSet, key: bytes) -> Request:
-    """Return the request that deletes the element with the encoded *key*."""
-    return _request(changed.table, nf_tables.OURS, changed.name, [nested(_LIST_ELEM, _key(key))], delete=True)
+    """Return the request that deletes the element with the encoded *key*, see `encoded_key`."""
+    ends = [_key(key)]
+    if changed.interval:
+        half = len(key) // 2
+        ends = [_key(key[:half]), nested(_KEY_END, attr(_VALUE, key[half:]))]
+    return _request(changed.table, nf_tables.OURS, changed.name, [nested(_LIST_ELEM, *ends)], delete=True)
 
 
 def has_table(netlink: NetlinkSocket, family: str, name: str) -> bool:
@@ -165,15 +207,15 @@ def apply_text(text: str) -> None:
     apply(ruleset.requests(text))
 
 
-def write_tables(netlink: NetlinkSocket, desired: Iterable[KernelObject]) -> None:
-    """Make both firewall tables anew with exactly the elements of *desired*, in one transaction.
+def write_tables(netlink: NetlinkSocket, desired: Iterable[KernelObject], further: Sequence[Request] = ()) -> None:
+    """Make both firewall tables anew with exactly the elements of *desired*, and what *further* adds, in one transaction.
 
     To close a socket behind it takes 10 ms, while the kernel frees what was deleted.
     """
     elements = [wanted for wanted in desired if isinstance(wanted, Element)]
     ordered = sorted(elements, key=lambda element: (element.set.table, element.set.name))
     filled = element_requests(ElementChange(element, delete=False) for element in ordered)
-    commit(netlink, [*_skeleton(), *filled])
+    commit(netlink, [*_skeleton(), *filled, *further])
 
 
 @cache

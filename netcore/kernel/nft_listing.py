@@ -106,7 +106,7 @@ def element_drift(elements: Iterable[Element]) -> ElementDrift:
     """Compare all sets of our tables with *elements*, in the namespace of the calling thread."""
     wanted: dict[tuple[str, str], dict[bytes, Element]] = {(declared.table, declared.name): {} for declared in SETS}
     for element in elements:
-        wanted[element.set.table, element.set.name][encode_fields(element.set.key_types, element.fields)] = element
+        wanted[element.set.table, element.set.name][nft.encoded_key(element)] = element
     missing: list[Element] = []
     foreign: list[tuple[FirewallSet, bytes]] = []
     with NetlinkSocket(NETFILTER) as netlink:
@@ -131,7 +131,9 @@ def _elements(netlink: NetlinkSocket, declared: FirewallSet) -> dict[bytes, byte
         for element in nf_tables.list_elements(netlink, declared.table, declared.name):
             key, datum = find(element, 1, 1), find(element, 2, 1)
             if key is not None:
-                found[key] = datum or b""
+                # The kernel leaves the end out where it is the beginning.
+                end = (find(element, 10, 1) or key) if declared.interval else b""
+                found[key + end] = datum or b""
     except KernelError as error:
         if error.errno == errno.ENOENT:
             return {}

@@ -14,8 +14,17 @@ from netcore.errors import NotFound
 
 
 def boot_id() -> str:
-    """Return the id of this boot."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    """Return the id of this boot; in a user namespace, of the life of its first process, with which its namespaces end."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}/{start_time(1)}" if _is_in_user_namespace() else boot
+
+
+def _is_in_user_namespace() -> bool:
+    """Return whether ids here are not the host's (user_namespaces(7), uid_map)."""
+    try:
+        return Path("/proc/self/uid_map").read_text().split() != ["0", "0", str(2**32 - 1)]
+    except OSError:
+        return False
 
 
 def start_time(pid: int) -> int:

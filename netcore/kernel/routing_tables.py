@@ -28,8 +28,8 @@ _FRA_MORE = {3, 10, 12, 17, 19, 20, 22, 23, 24}
 _INVERTED = 0x2
 _CLONED = 0x200
 _REFUSING = (6, 7, 8)
-_THROW = 9
-_KINDS = {1: RouteKind.SENT, 2: RouteKind.LOCAL, _THROW: RouteKind.REFUSED, **dict.fromkeys(_REFUSING, RouteKind.REFUSED)}
+_THROW, _LOCAL = 9, 2
+_KINDS = {1: RouteKind.SENT, _LOCAL: RouteKind.LOCAL, _THROW: RouteKind.REFUSED, **dict.fromkeys(_REFUSING, RouteKind.REFUSED)}
 """Of RTN_ types: unicast, local; throw; blackhole, unreachable, prohibit. The others are no ways for packets of ours."""
 
 _FAMILIES = ((socket.AF_INET, 4), (socket.AF_INET6, 16))
@@ -57,6 +57,9 @@ def read_routes(message: bytes) -> Iterator[HostRoute]:
         table = _number(attributes[_RTA_TABLE])
     if kind == _THROW and table != MAIN_TABLE:
         # On to the next table, which is the main one in the end; behind that there is none.
+        return
+    if kind == _LOCAL and length == 0:
+        # Of a transparent proxy, for the packets that its rule marks: it makes no address this host's own.
         return
     destination = ip_network((attributes.get(_RTA_DST, bytes(size)), length))
     hops = [*_next_hops(attributes[_RTA_MULTIPATH])] if _RTA_MULTIPATH in attributes else [_next_hop(attributes)]

@@ -47,11 +47,25 @@ def check_dns_name(field: str, name: str) -> str:
     return name
 
 
+def check_network_alias(name: str) -> str:
+    """Return *name* if it is a name, or a wildcard such as *.app (RFC 4592); InvalidRequest otherwise."""
+    if name.removesuffix(".") == "*":
+        raise InvalidRequest("network-alias", "'*' alone would take every name there is; give a domain with it, such as '*.app'")
+    return check_dns_name("network-alias", name)
+
+
+def check_single_name(field: str, name: str) -> str:
+    """Return *name* if it is a name and no wildcard; InvalidRequest otherwise."""
+    if name.startswith("*."):
+        raise InvalidRequest(field, f"{name!r} is a wildcard, which only a network alias can be")
+    return check_dns_name(field, name)
+
+
 def check_hostname(name: str) -> str:
     """Return *name* if the kernel and DNS take it as a host name (rule HO-16)."""
     if len(name.encode()) > limits.HOSTNAME_LENGTH:
         raise InvalidRequest("hostname", f"{name!r} is too long (maximum {limits.HOSTNAME_LENGTH} bytes)")
-    return check_dns_name("hostname", name)
+    return check_single_name("hostname", name)
 
 
 def check_mac(text: str) -> str:

@@ -15,9 +15,10 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Generic, TypeVar
 
 from netcore import limits
+from netcore.common_options import CommonOptions
 from netcore.errors import InvalidRequest
-from netcore.model import CommonOptions, IPAddress
-from netcore.parse import addresses
+from netcore.model import DEFAULT_BRIDGE, GATEWAY_BRIDGE, IPAddress
+from netcore.parse import addresses, names
 
 DRIVER = "com.docker.network.driver."
 
@@ -167,6 +168,22 @@ def _forward(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return tuple(result.items())
 
 
+def _networks(text: str) -> tuple[str, ...]:
+    """Read names of networks, with commas between."""
+    found = tuple(filter(None, (part.strip() for part in text.split(","))))
+    for name in found:
+        if name in _WITHOUT_NAMES:
+            raise ValueError(f"the network {name} has no names")
+        try:
+            names.check_object_name("network", name)
+        except InvalidRequest as error:
+            raise ValueError(f"must be names of networks, with commas between; {error.reason}") from error
+    return tuple(dict.fromkeys(found))
+
+
+_WITHOUT_NAMES = (DEFAULT_BRIDGE, GATEWAY_BRIDGE, "host", "none")
+
+
 COMMON: tuple[Option[Any], ...] = (
     MTU := Option[int](
         name="mtu",
@@ -229,6 +246,29 @@ COMMON: tuple[Option[Any], ...] = (
         parse=_forward,
         default=(),
     ),
+    NAMES_FROM := Option[tuple[str, ...]](
+        name="names_from",
+        label="berth.names_from",
+        meaning="networks whose names are found on this one too, after its own, with commas between",
+        parse=_networks,
+        default=(),
+    ),
+    NAMES_TO := Option[tuple[str, ...] | None](
+        name="names_to",
+        label="berth.names_to",
+        meaning="networks that may find this one's names by their names_from, with commas between",
+        parse=_networks,
+        default=None,
+        default_text="all; none for an internal network",
+    ),
+    HOST_NAMES := Option[bool | None](
+        name="host_names",
+        label="berth.host_names",
+        meaning="the host finds this network's names, where the setting host_listen is set",
+        parse=boolean,
+        default=None,
+        default_text="true; false for an internal network",
+    ),
 )
 """The options of every driver."""
 
@@ -263,6 +303,9 @@ def parse_common(labels: Mapping[str, str], *, mtu: int) -> CommonOptions:
         forward_single_label=FORWARD_SINGLE_LABEL.of(labels),
         allow_rebinding=ALLOW_REBINDING.of(labels),
         forward=FORWARD.of(labels),
+        names_from=NAMES_FROM.of(labels),
+        names_to=NAMES_TO.of(labels),
+        host_names=HOST_NAMES.of(labels),
     )
 
 

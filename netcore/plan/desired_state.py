@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import ip_address, ip_interface
 
 from netcore import drivers
-from netcore.desired import hostsfile
+from netcore.desired import egress_rules, hostsfile
 from netcore.desired.objects import (
     DEFAULT4,
     DEFAULT6,
+    HOST,
     Address,
+    GuardedPort,
     HostsLines,
     KernelObject,
     LinkUp,
@@ -20,10 +22,11 @@ from netcore.desired.objects import (
     Veth,
     VethPeer,
 )
+from netcore.drivers import uplinks
 from netcore.drivers.facts import Facts
-from netcore.model import Endpoint, Network, NetworkId, Sandbox, SandboxId, Stack
+from netcore.model import BridgeOptions, Endpoint, Network, NetworkId, Sandbox, SandboxId, Stack
 from netcore.parse import endpoint_options
-from netcore.plan import gateway, routes
+from netcore.plan import egress, gateway, routes
 
 _OWN_LOOPBACK = (ip_address("127.0.0.1"), ip_address("::1"))
 """Where a sandbox with the host's own stack reaches the host."""
@@ -52,9 +55,33 @@ def desired(
         objects = drivers.of(network).endpoint_objects(network, endpoint, facts, forwards=owner.forwards)
         result += [wanted for wanted in objects if wanted.key not in given]
     result += for_links
+    result += _egress(owner, endpoints, networks, facts)
     loopback_ipv6 = loopback_ipv6 and not endpoint_options.turns_ipv6_off("lo", sandbox=owner.sysctls)
     result += _own_stack(owner, tuple(endpoints), networks, hosts_path=hosts_path, loopback_ipv6=loopback_ipv6)
     return tuple(result)
+
+
+def _egress(sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[NetworkId, Network], facts: Facts) -> Iterable[KernelObject]:
+    """Yield what the firewall holds of the egress rules of *sandbox*, where they can be kept."""
+    if not facts.firewall:
+        return
+    attached = {endpoint.network_id: networks[endpoint.network_id] for endpoint in endpoints}
+    policy = egress.policy_of(sandbox, endpoints, attached, facts.egress)
+    if policy is None:
+        return
+    rules = egress.firewall_part(policy, sandbox)
+    for endpoint in endpoints:
+        network = attached[endpoint.network_id]
+        if not isinstance(network.driver_options, BridgeOptions):
+            continue
+        if network.internal:
+            # What it sends its peers is routed by the host; from others the firewall keeps the network apart as before.
+            bridge = network.driver_options.bridge_name
+            yield Sysctl(sandbox_id=HOST, path=uplinks.forwarding4(bridge), value="1")
+            if network.ipv6 and facts.ipv6 and facts.force_forwarding:
+                yield Sysctl(sandbox_id=HOST, path=uplinks.forwarding6(bridge), value="1")
+        yield GuardedPort(ifname=endpoint.host_ifname)
+        yield from egress_rules.endpoint_elements(network, endpoint, rules)
 
 
 def _own_stack(

@@ -29,11 +29,11 @@ def check_endpoint_request(
     refuse(_wrong_addresses(request, network))
     routes.parse(request.routes, network.pools)
     for alias in request.aliases:
-        names.check_dns_name("network-alias", alias)
+        names.check_network_alias(alias)
     for service in request.services:
-        names.check_dns_name("service", service)
+        names.check_single_name("service", service)
     for _, alias in request.links:
-        names.check_dns_name("link alias", alias)
+        names.check_single_name("link alias", alias)
     labels = endpoint_options.canonical(dict(request.driver_options), for_plugin=drivers.of(network).plugin(network) is not None)
     named = labels.get(endpoint_options.IFNAME.label)
     if named and request.ifname and named != request.ifname:

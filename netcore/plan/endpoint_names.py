@@ -14,9 +14,9 @@ from netcore.parse.ports import parse_exposed
 def names_of(sandbox: Sandbox, endpoint: Endpoint, network: Network) -> tuple[str, ...]:
     """Return the names of an endpoint, the one for PTR first (DNS-38); none on networks without names (DNS-41).
 
-    A sandbox whose name does not fit in DNS has its other names only.
+    A sandbox whose name does not fit in DNS has its other names only. One that has ended, but for its network stack, has none.
     """
-    if not network.has_names:
+    if not network.has_names or sandbox.ended:
         return ()
     services = [name for service in endpoint.services for name in (service, f"tasks.{service}")]
     own = [sandbox.name] if fits_in_dns(sandbox.name) else []

@@ -15,7 +15,7 @@ from netcore.errors import Conflict, Exhausted, InvalidRequest
 from netcore.model import DEFAULT_BRIDGE, GATEWAY_BRIDGE, Network, NetworkId, NetworkRequest, PluginIpam, PluginOptions, Pool
 from netcore.parse import names, options
 from netcore.parse.problems import Problems
-from netcore.plan import pools, routes
+from netcore.plan import egress, pools, routes
 
 PREDEFINED = (DEFAULT_BRIDGE, "host", "none", GATEWAY_BRIDGE)
 PLUGIN_PREFIX = "plugin:"
@@ -95,6 +95,15 @@ def prepare(
     with problems.noted():
         new = NewNetwork(id=network_id, name=request.name, labels=labels, internal=request.internal, ipv4=ipv4, ipv6=ipv6)
         network = _configured(request, new, driver, existing, host) if driver is not None else None
+    with problems.noted():
+        if request.egress is not None and network is not None:
+            network = replace(network, egress=egress.checked(request.egress, host.egress))
+            unfit = egress.why_not_on(network)
+            if network.is_overlay:
+                # A host with an earlier berth would not keep them.
+                unfit = "is an overlay, whose rules other hosts may not know; give them to sandboxes, or as the default of each host"
+            if unfit is not None:
+                raise InvalidRequest("egress", f"rules can't be kept on network {network.name}: it {unfit}")
     asked = pools.ask(request, driver, ipv4=ipv4, ipv6=ipv6, problems=problems)
     _check_against_host(request, driver, network, asked, existing, host, problems)
     problems.refuse()

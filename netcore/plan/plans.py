@@ -30,8 +30,8 @@ from netcore.model import (
     SandboxId,
     Stack,
 )
+from netcore.plan import egress, gateway, link_names, published_ports
 from netcore.plan import endpoint as plan_endpoint
-from netcore.plan import gateway, link_names, published_ports
 from netcore.plan import sandbox as plan_sandbox
 from netcore.plan.desired_state import own_default_routes
 from netcore.plan.host_state import HostState, SandboxState
@@ -176,6 +176,7 @@ def plan_connect(
     if before is None:
         named_by_plugins = any(drivers.of(draft.network).plugin(draft.network) is not None for draft in drafts)
         plan_sandbox.check_link_sysctls(sandbox, used, complete=not named_by_plugins)
+    check_egress(state, before, sandbox, [state.networks[network_id] for network_id in present], drafts, lookups)
     if sandbox.own_routes and not sandbox.replaces_routes and any(not draft.network.internal for draft in drafts):
         kept = " and the ".join(route.describe() for route in sandbox.own_routes)
         warnings = (*warnings, f"{sandbox.name} keeps the {kept}; attach it with --gateway to replace it while it is attached")
@@ -188,6 +189,29 @@ def plan_connect(
         used_ifnames=lookups.used_ifnames,
         warnings=warnings,
     )
+
+
+def check_egress(
+    state: HostState,
+    before: SandboxState | None,
+    sandbox: Sandbox,
+    networks: Sequence[Network],
+    drafts: Sequence[EndpointDraft],
+    lookups: Lookups,
+) -> None:
+    """Raise InvalidRequest or Conflict if *sandbox* has egress rules that can't be kept on *networks*."""
+    ours = {endpoint.ifname for endpoint in before.endpoints} if before is not None else set()
+    foreign = lookups.used_ifnames - ours if sandbox.adopted else frozenset()
+    egress.check_possible(sandbox, networks, state.facts.egress, firewall=state.facts.firewall, foreign=foreign)
+    macs = [draft.mac for draft in drafts if draft.request.mac is not None]
+    if macs:
+        # Frames to a sandbox with rules are known by its MAC alone, whatever network they are on.
+        there = {endpoint.mac for _, endpoint in state.all_endpoints()}
+        confined = {endpoint.mac for other, endpoint in state.all_endpoints() if other.egress is not None}
+        has_rules = bool(egress.layers_of(sandbox, networks, state.facts.egress))
+        taken = next((mac for mac in macs if mac in (there if has_rules else confined)), None)
+        if taken is not None:
+            raise Conflict("mac-address", taken, "is in use, and must be alone on this host where egress rules are")
 
 
 def _lacks_host_gateway(sandbox: Sandbox, networks: Sequence[Network]) -> Iterable[str]:
@@ -231,8 +255,14 @@ def _check_wishes(mac: str | None, wishes: Collection[IPAddress], network: Netwo
         for address in endpoint.addresses():
             if address in wishes:
                 field = "ip" if address.version == 4 else "ip6"
-                because = f"address already in use on network {network.name} by sandbox {sandbox.name}"
+                because = f"address already in use on network {network.name} by {_holder(sandbox)}"
                 raise Conflict(field, str(address), because=because)
+
+
+def _holder(sandbox: Sandbox) -> str:
+    if sandbox.ended:
+        return f"what is left of sandbox {sandbox.name}; remove the sandboxes that share its network stack"
+    return f"sandbox {sandbox.name}"
 
 
 def complete_endpoints(
@@ -260,6 +290,12 @@ def with_ports(state: HostState, sandbox: Sandbox, endpoints: Sequence[Endpoint]
     """Return *sandbox* with *endpoints*, each family's published ports on the endpoint of its gateway."""
     after = published_ports.assign_ports(endpoints, state.networks, mappings)
     return SandboxState(replace(sandbox, ports=tuple(mappings)), after)
+
+
+def ended(before: SandboxState) -> SandboxState:
+    """Return what is left of a sandbox that has ended while others share its network stack: that publishes nothing any more."""
+    sandbox = replace(before.sandbox, ended=True, owner=None, leader=None, health=None, ports=())
+    return SandboxState(sandbox, tuple(replace(endpoint, ports=()) for endpoint in before.endpoints))
 
 
 def host_gateway_warnings(state: HostState, after: SandboxState) -> tuple[str, ...]:

@@ -77,15 +77,16 @@ class Relayed:
     only_loopback: bool
 
 
-def proxies(endpoints: Sequence[Endpoint]) -> dict[PortMapping, Relayed]:
+def proxies(endpoints: Sequence[Endpoint], *, everything: bool = False) -> dict[PortMapping, Relayed]:
     """Return what NAT alone can't carry, and where a proxy must carry it. A port on every IPv6 address is among it, for ::1.
 
+    *everything*: NAT carries nothing, as in a nest, where no packet for a port of the host comes.
     First comes the client's own family, if the sandbox has it; its server may listen on the other one only.
     """
     result: dict[PortMapping, Relayed] = {}
     for endpoint in endpoints:
         for mapping in endpoint.ports:
-            if not mapping.host_port or not (mapping.proxied or (mapping.family == 6 and mapping.host_address is None)):
+            if not mapping.host_port or not (everything or mapping.proxied or (mapping.family == 6 and mapping.host_address is None)):
                 continue
             served = [endpoint, *(other for other in endpoints if other is not endpoint and _serves(other, mapping))]
             addresses = [address for each in served for address in each.addresses()]
@@ -93,7 +94,7 @@ def proxies(endpoints: Sequence[Endpoint]) -> dict[PortMapping, Relayed]:
             other = [address for address in addresses if address.version != mapping.family]
             if addresses:
                 plain = mapping if not mapping.proxied else replace(mapping, proxied=False)
-                result[plain] = Relayed((*same[:1], *other[:1]), mapping.sandbox_port, only_loopback=not mapping.proxied)
+                result[plain] = Relayed((*same[:1], *other[:1]), mapping.sandbox_port, only_loopback=not (everything or mapping.proxied))
     return result
 
 

@@ -21,17 +21,39 @@ _MOST = 1 << 20
 _TURNS = 8
 """Moves in one direction before the loop looks at others."""
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
+_F_SETPIPE_SZ, _PIPE, _LARGE_PIPE = 1031, 65_536, 1 << 20
+"""Octets in a pipe as it is made, and in one that was full (F_SETPIPE_SZ in fcntl(2))."""
 
 DESCRIPTORS = 6
 """Client, backend, and the two ends of the pipe of each direction."""
 
 
+class LargePipes:
+    """Bounds how many pipes are large: all pipes of an ordinary user share `fs.pipe-user-pages-soft` (pipe(7)). *left*: so many more."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def enlarge(self, pipe: int) -> bool:
+        """Return whether *pipe* was made large."""
+        if self.left <= 0:
+            return False
+        try:
+            fcntl.fcntl(pipe, _F_SETPIPE_SZ, _LARGE_PIPE)
+        except OSError:
+            return False
+        self.left -= 1
+        return True
+
+
 class _Direction:
     """What goes from *source* to *sink*. *is_over*: the source has sent its last octet, and the sink was told."""
 
-    __slots__ = ("has_ended", "is_over", "is_waiting", "pipe", "sink", "source")
+    __slots__ = ("has_ended", "is_large", "is_over", "is_waiting", "large_pipes", "pipe", "sink", "source")
 
-    def __init__(self, source: socket.socket, sink: socket.socket, pipe: tuple[int, int]) -> None:
+    def __init__(self, source: socket.socket, sink: socket.socket, pipe: tuple[int, int], large_pipes: LargePipes | None) -> None:
+        self.large_pipes = large_pipes
+        self.is_large = False
         self.source = source
         self.sink = sink
         self.pipe = pipe
@@ -46,6 +68,8 @@ class _Direction:
         for _ in range(_TURNS):
             taken = None if self.has_ended else _splice(self.source.fileno(), self.pipe[1])
             self.has_ended = self.has_ended or taken == 0
+            if taken == _PIPE and not self.is_large and self.large_pipes is not None:
+                self.is_large = self.large_pipes.enlarge(self.pipe[1])
             passed = _splice(self.pipe[0], self.sink.fileno())
             if not taken and not passed:
                 break
@@ -73,10 +97,13 @@ def _splice(source: int, sink: int) -> int | None:
 class Carried:
     """See the module. *over* is done when both directions have ended, or something broke. *last*: when something was moved.
 
-    *client*, *backend*: connected, and the connection's own from now on. *pipes*: of an earlier daemon, else new ones.
+    *client*, *backend*: connected, and the connection's own from now on. *pipes*: of an earlier daemon, else new ones. *large_pipes*: where
+    they may be enlarged.
     """
 
-    def __init__(self, client: socket.socket, backend: socket.socket, pipes: Sequence[int] = ()) -> None:
+    def __init__(
+        self, client: socket.socket, backend: socket.socket, pipes: Sequence[int] = (), large_pipes: LargePipes | None = None
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self.over: asyncio.Future[None] = self._loop.create_future()
         self.last = self._loop.time()
@@ -84,7 +111,10 @@ class Carried:
         self._watched: set[tuple[socket.socket, bool]] = set()
         self._client = client
         self._backend = backend
-        self._directions = (_Direction(client, backend, (up[0], up[1])), _Direction(backend, client, (down[0], down[1])))
+        self._directions = (
+            _Direction(client, backend, (up[0], up[1]), large_pipes),
+            _Direction(backend, client, (down[0], down[1]), large_pipes),
+        )
 
     @property
     def has_ended(self) -> bool:
@@ -146,6 +176,9 @@ class Carried:
                 with contextlib.suppress(OSError):
                     os.close(descriptor)
             direction.pipe = (-1, -1)
+            if direction.is_large and direction.large_pipes is not None:
+                direction.is_large = False
+                direction.large_pipes.left += 1
 
 
 def _pipe() -> tuple[int, int]:

@@ -16,7 +16,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from netcore import limits
-from netcore.errors import Conflict
+from netcore.edge.connection import Edge
+from netcore.errors import Conflict, Unavailable
 from netcore.keeper.kept_sockets import KeptSockets
 from netcore.kernel import bound_ports, host, netns
 from netcore.model import DNS_PORT, IPAddress, PortMapping
@@ -57,16 +58,19 @@ class HostPorts:
     """The sockets that hold published ports; beyond `limits.HELD_PORTS` a port is only remembered.
 
     *kept*: goes on holding them while no daemon runs. *on_held*: is told of each socket that listens, because others may destroy it.
+    *edge*: the way to the host's own ports, for a daemon in a nest.
     """
 
-    def __init__(self, kept: KeptSockets, on_held: Callable[[socket.socket], None] = lambda _: None) -> None:
+    def __init__(self, kept: KeptSockets, on_held: Callable[[socket.socket], None] = lambda _: None, edge: Edge | None = None) -> None:
         self._kept = kept
         self._held: dict[_Port, _Hold] = {}
         self._on_held = on_held
+        self._edge = edge
+        self._make: host.MakeSocket = socket.socket if edge is None else edge.open
 
     def begin(self) -> Claim:
         """Return a claim: the ports that one operation tries to hold, and then keeps or gives back."""
-        return Claim(self._held, self._kept, self._on_held)
+        return Claim(self._held, self._kept, self._on_held, self._edge)
 
     def go_on(self, mappings: Iterable[PortMapping]) -> None:
         """Go on holding those of *mappings* that an earlier daemon held."""
@@ -76,7 +80,8 @@ class HostPorts:
             for both in (True, False) if address is None else (False,):
                 name = _name(family, protocol, address, port, both=both)
                 if wanted not in self._held and name not in taken:
-                    sock = self._kept.take(name, netns.is_own_socket)
+                    # The kernel tells nobody in a nest whose a socket of the host is.
+                    sock = self._kept.take(name, netns.is_own_socket if self._edge is None else lambda _: True)
                     if sock is not None:
                         _tell(self._on_held, sock)
                         taken[name] = _Hold(sock, name, is_open=None)
@@ -113,7 +118,7 @@ class HostPorts:
         """Return the one of *bindings* where a program of the host has the port; None if it is free. Nothing is held."""
         for family, address in bindings:
             try:
-                sock = _bind_beside(self._held, family, protocol, address, port, both=False)
+                sock = _bind_beside(self._held, family, protocol, address, port, both=False, make=self._make)
             except OSError as error:
                 if error.errno not in _NO_SUCH_ADDRESS:
                     return family, address
@@ -180,7 +185,10 @@ def _is_good(hold: _Hold | None, mapping: PortMapping) -> bool:
 class Claim:
     """Ports tried by one operation. Each is bound once: what is found free is held from then on."""
 
-    def __init__(self, held: dict[_Port, _Hold], kept: KeptSockets, on_held: Callable[[socket.socket], None]) -> None:
+    def __init__(
+        self, held: dict[_Port, _Hold], kept: KeptSockets, on_held: Callable[[socket.socket], None], edge: Edge | None = None
+    ) -> None:
+        self._edge = edge
         self._held = held
         self._kept = kept
         self._on_held = on_held
@@ -212,9 +220,14 @@ class Claim:
 
     def _hold(self, family: int, protocol: str, address: IPAddress | None, port: int, *, both: bool = False) -> _Hold | None:
         name = _name(family, protocol, address, port, both=both)
+        if self._edge is not None and protocol not in _CARRIED:
+            raise Unavailable(f"publishing {protocol} ports", "without root only ports of TCP and UDP are published")
+        make = socket.socket if self._edge is None else self._edge.open
         try:
             has_room = len(self._held) < limits.HELD_PORTS
-            return _Hold(_bind_beside(self._held, family, protocol, address, port, both=both) if has_room else None, name)
+            return _Hold(_bind_beside(self._held, family, protocol, address, port, both=both, make=make) if has_room else None, name)
+        except PermissionError as error:
+            raise _not_permitted(port) from error
         except OSError as error:
             # An address that the host does not have yet (a VIP, say) can't be in use there.
             return _Hold(None, name) if error.errno in _NO_SUCH_ADDRESS and not both else None
@@ -239,15 +252,27 @@ class Claim:
         self._tried.clear()
 
 
+_CARRIED = ("tcp", "udp")
+"""Protocols that a relay knows."""
+
+
+def _not_permitted(port: int) -> Unavailable:
+    return Unavailable(
+        f"port {port} of the host",
+        f"ports below net.ipv4.ip_unprivileged_port_start of the host (1024 unless it was changed) are root's; publish a higher one, "
+        f"such as {8000 + port}, or allow it with `sudo sysctl -w net.ipv4.ip_unprivileged_port_start={port}`",
+    )
+
+
 def _bind_beside(
-    held: Mapping[_Port, _Hold], family: int, protocol: str, address: IPAddress | None, port: int, *, both: bool
+    held: Mapping[_Port, _Hold], family: int, protocol: str, address: IPAddress | None, port: int, *, both: bool, make: host.MakeSocket
 ) -> socket.socket | None:
     """Bind a socket, also beside those of *held* that have the port at other addresses.
 
     Whoever asks has made sure that they are the same sandbox's, which gives them up when its gateway moves.
     """
     try:
-        return _bind(family, protocol, address, port, both=both)
+        return _bind(family, protocol, address, port, both=both, make=make)
     except OSError as error:
         own = [hold.sock for (_, of, _, number), hold in held.items() if (of, number) == (protocol, port) and hold.sock is not None]
         if error.errno != errno.EADDRINUSE or not own or (family, protocol, address, port) in held:
@@ -260,7 +285,7 @@ def _bind_beside(
             # can from now on, as far as TCP is concerned: the kernel remembers it with the port.)
             for sock in own:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            return _bind(family, protocol, address, port, both=both, shared=True)
+            return _bind(family, protocol, address, port, both=both, shared=True, make=make)
         finally:
             for sock, value in zip(own, before, strict=True):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, value)
@@ -274,11 +299,13 @@ def _only_ours_are_in_the_way(family: int, protocol: str, address: IPAddress | N
         return bound_ports.only_ours_are_in_the_way(sock, str(address or ("0.0.0.0" if family == 4 else "::")), port)
 
 
-def _bind(family: int, protocol: str, address: IPAddress | None, port: int, *, both: bool, shared: bool = False) -> socket.socket | None:
+def _bind(
+    family: int, protocol: str, address: IPAddress | None, port: int, *, both: bool, make: host.MakeSocket, shared: bool = False
+) -> socket.socket | None:
     if port == DNS_PORT and address is not None and bound_ports.have_at(protocol, address, port):
         # A resolver of ours is at that address, and holds the port. A second socket there would get its queries.
         return None
-    sock = host.port_socket(family, protocol, both=both)
+    sock = host.port_socket(family, protocol, both=both, make=make)
     if sock is None:
         return None
     try:
@@ -303,5 +330,6 @@ _FILTER = struct.pack("@HP", 1, ctypes.addressof(_RETURN_NOTHING))
 
 
 def block(sock: socket.socket) -> None:
-    """Drop all packets to *sock* from now on."""
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _FILTER)
+    """Drop all packets to *sock* from now on. Of the host's TCP sockets only root may ask that (Linux 6.16): clients of a nest wait."""
+    with contextlib.suppress(PermissionError):
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _FILTER)

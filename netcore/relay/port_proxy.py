@@ -29,10 +29,11 @@ class HeldSockets(Protocol):
 
 
 class PortProxies:
-    """The relays of all sandboxes, each on the socket that holds its port."""
+    """The relays of all sandboxes, each on the socket that holds its port. *keeps_source*: a sandbox sees its client, not the host."""
 
-    def __init__(self, ports: HeldSockets, is_internal_client: IsInternalClient, kept: KeptSockets) -> None:
+    def __init__(self, ports: HeldSockets, is_internal_client: IsInternalClient, kept: KeptSockets, *, keeps_source: bool = False) -> None:
         self._ports = ports
+        self._keeps_source = keeps_source
         self._is_internal_client = is_internal_client
         self._kept = kept
         self._relays: dict[str, dict[socket.socket, TcpRelay | UdpRelay]] = {}
@@ -48,9 +49,9 @@ class PortProxies:
         for sock, rule in rules.items():
             if sock not in relays:
                 relays[sock] = (
-                    TcpRelay(sock, rule, self._is_internal_client, self._kept)
+                    TcpRelay(sock, rule, self._is_internal_client, self._kept, keeps_source=self._keeps_source)
                     if sock.type == socket.SOCK_STREAM
-                    else UdpRelay(sock, rule, self._is_internal_client)
+                    else UdpRelay(sock, rule, self._is_internal_client, keeps_source=self._keeps_source)
                 )
         if relays:
             self._relays[sandbox_id] = relays

@@ -15,8 +15,9 @@ from typing import Any
 from netcore import limits
 from netcore.keeper.kept_sockets import KeptSockets
 from netcore.relay.carried import DESCRIPTORS, Carried
-from netcore.relay.clients import IsInternalClient, RelayRule, Target
+from netcore.relay.clients import IsInternalClient, Peer, RelayRule, Target
 from netcore.relay.shares import Shares, source_of
+from netcore.relay.transparent import take_source
 
 _SO_COOKIE = 57
 
@@ -24,13 +25,24 @@ _SO_COOKIE = 57
 class TcpRelay:
     """Accepts connections at *listener* and relays each. *rule*: which clients are relayed, and where to.
 
-    *kept*: has the connections of an earlier daemon, and keeps those of this one.
+    *kept*: has the connections of an earlier daemon, and keeps those of this one. *keeps_source*: the sandbox sees the client's address.
     """
 
-    __slots__ = ("_carried", "_is_internal_client", "_is_left", "_kept", "_listener", "_loop", "_name", "_open", "_shares", "rule")
+    __slots__ = (
+        "_carried", "_is_internal_client", "_is_left", "_keeps_source", "_kept", "_listener", "_loop", "_name", "_open", "_shares", "rule"
+    )  # fmt: skip
 
-    def __init__(self, listener: socket.socket, rule: RelayRule, is_internal_client: IsInternalClient, kept: KeptSockets) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        rule: RelayRule,
+        is_internal_client: IsInternalClient,
+        kept: KeptSockets,
+        *,
+        keeps_source: bool = False,
+    ) -> None:
         self.rule = rule
+        self._keeps_source = keeps_source
         self._is_internal_client = is_internal_client
         self._loop = asyncio.get_running_loop()
         self._listener = listener
@@ -59,7 +71,7 @@ class TcpRelay:
             if not self.rule.accepts(peer, self._is_internal_client) or not self._shares.take(source):
                 _reset(client)
                 continue
-            self._note(self._carry(client), source)
+            self._note(self._carry(client, peer if self._keeps_source else None), source)
 
     def _note(self, work: Coroutine[Any, Any, None], source: str) -> None:
         """Do *work*, which carries a connection of *source*."""
@@ -71,10 +83,10 @@ class TcpRelay:
         self._open.discard(task)
         self._shares.give_back(source)
 
-    async def _carry(self, client: socket.socket) -> None:
+    async def _carry(self, client: socket.socket, peer: Peer | None) -> None:
         """Relay one connection until both of its sides have ended, or have been silent for too long."""
         try:
-            backend = await self._connect()
+            backend = await self._connect(peer)
         except (OSError, TimeoutError, asyncio.CancelledError):
             # To the client it looks as if nobody listened on the published port.
             _reset(client)
@@ -130,19 +142,21 @@ class TcpRelay:
             carried.leave()
         self.close()
 
-    async def _connect(self) -> socket.socket:
-        """Return a connection to the first target that takes it; the error of the last one if none does."""
+    async def _connect(self, peer: Peer | None) -> socket.socket:
+        """Return a connection to the first target that takes it; the error of the last one if none does. *peer*: whom it sees."""
         *others, last = self.rule.targets
         for target in others:
             with contextlib.suppress(OSError, TimeoutError):
-                return await self._connect_to(target)
-        return await self._connect_to(last)
+                return await self._connect_to(target, peer)
+        return await self._connect_to(last, peer)
 
-    async def _connect_to(self, target: Target) -> socket.socket:
+    async def _connect_to(self, target: Target, peer: Peer | None) -> socket.socket:
         address, port = target
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         backend = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
+            if peer is not None:
+                take_source(backend, peer)
             async with asyncio.timeout(limits.PROXY_CONNECT):
                 await self._loop.sock_connect(backend, (str(address), port))
         except BaseException:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from netcore import limits
 from netcore.relay.clients import IsInternalClient, Peer, RelayRule, Target
 from netcore.relay.shares import Shares, source_of
+from netcore.relay.transparent import take_source
 
 _DATAGRAM = 65_535
 _CONTROL = 128
@@ -20,13 +21,14 @@ class UdpRelay:
     """Relays datagrams: one socket to the sandbox for each client, closed when nothing was sent or received for a while.
 
     An answer leaves from the address that the client sent to (IP_PKTINFO), which is not always the first one of the host.
-    *rule*: which clients are relayed, and where to.
+    *rule*: which clients are relayed, and where to. *keeps_source*: the sandbox sees the client's address.
     """
 
-    __slots__ = ("_clients", "_is_internal_client", "_loop", "_shares", "_socket", "rule")
+    __slots__ = ("_clients", "_is_internal_client", "_keeps_source", "_loop", "_shares", "_socket", "rule")
 
-    def __init__(self, sock: socket.socket, rule: RelayRule, is_internal_client: IsInternalClient) -> None:
+    def __init__(self, sock: socket.socket, rule: RelayRule, is_internal_client: IsInternalClient, *, keeps_source: bool = False) -> None:
         self.rule = rule
+        self._keeps_source = keeps_source
         self._is_internal_client = is_internal_client
         self._loop = asyncio.get_running_loop()
         self._socket = sock
@@ -62,7 +64,7 @@ class UdpRelay:
                 self._shares.give_back(source)
 
         try:
-            client = _Client(self._loop, self.rule.targets, reply, ended)
+            client = _Client(self._loop, self.rule.targets, peer if self._keeps_source else None, reply, ended)
         except OSError:
             self._shares.give_back(source)
             return None
@@ -94,11 +96,13 @@ class _Client:
         self,
         loop: asyncio.AbstractEventLoop,
         targets: tuple[Target, ...],
+        peer: Peer | None,
         reply: Callable[[bytes], None],
         ended: Callable[[], object],
     ) -> None:
         self._loop = loop
         self._targets = targets
+        self._peer = peer
         self._reply = reply
         self._ended = ended
         self._at = 0
@@ -112,6 +116,8 @@ class _Client:
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
+            if self._peer is not None:
+                take_source(sock, self._peer)
             sock.connect((str(address), port))
         except BaseException:
             sock.close()

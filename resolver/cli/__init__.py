@@ -14,6 +14,7 @@ The first two rows use the standard library only, because these commands must st
 
 from __future__ import annotations
 
+import posix
 import sys
 
 _FREQUENT = ("run", "exec", "ps", "--help")
@@ -31,7 +32,25 @@ def main() -> int:
         from resolver.cli.docker_words import translated
 
         arguments = translated(arguments)
-    return run_command(arguments)
+    return run_command(arguments) if posix.geteuid() == 0 else _run_without_root(arguments)
+
+
+def _run_without_root(arguments: list[str]) -> int:
+    """As `run_command`, for an ordinary user: in his nest, unless root's daemon lets him in or the command needs none."""
+    from resolver.cli import without_daemon
+    from resolver.cli.connection import uses_daemon_of_root
+    from resolver.rootless import entry
+    from resolver.rootless.commands import Where, where
+
+    place = where(arguments)
+    if place is Where.OUTSIDE or uses_daemon_of_root():
+        return run_command(arguments)
+    if arguments[0] == "doctor":
+        from resolver.rootless import examination
+
+        examination.examine()
+    starts = place is Where.STARTS or (place is Where.SHOWS and without_daemon.has_saved_state())
+    return entry.run_inside(lambda: run_command(arguments), starts=starts)
 
 
 def run_command(arguments: list[str]) -> int:

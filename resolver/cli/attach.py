@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
-from resolver.cli.client import call
+from resolver.cli.client import Refused, call
+from resolver.cli.egress_files import with_files
 from resolver.cli.outcome import outcome
 from resolver.cli.output import print_plan, print_warnings
 from resolver.cli.sandbox_options import BadOption, sandbox_body
 from resolver.cli.sandbox_parser import arguments_of, usage_error
+from resolver.rootless import places
 
 _PIDFILE = "pidfile:"
 
@@ -17,6 +19,19 @@ _PIDFILE = "pidfile:"
 def main(arguments: list[str]) -> int:
     """Run `berth attach` *arguments* and return the exit code: 0, 1 (refused or failed) or 2 (usage)."""
     return outcome(lambda: _attach(arguments))
+
+
+def _pid_in_nest(pid: int) -> int:
+    """Return what the process *pid* is called in the nest of an ordinary user; Refused if it is not there."""
+    from resolver.rootless import pids
+
+    found = pids.inside(pid)
+    if found is None:
+        raise Refused(
+            f"process {pid} is not in the namespaces of this user's sandboxes, so its network can't be changed; start it there, "
+            "with `berth unshare -- COMMAND`"
+        )
+    return found
 
 
 def _attach(arguments: list[str]) -> int:
@@ -40,6 +55,10 @@ def _attach(arguments: list[str]) -> int:
         usage_error("attach", error)
     if body.get("follow", "").startswith(_PIDFILE):
         body["follow"] = _PIDFILE + os.path.abspath(body["follow"].removeprefix(_PIDFILE))
+    if "egress" in body:
+        body["egress"] = with_files(body["egress"])
+    if "pid" in body and places.is_nest():
+        body["pid"] = _pid_in_nest(body["pid"])
     if values.get("dry_run"):
         print_plan(call("POST", "/v1/sandboxes?dry_run=1", body))
         return 0

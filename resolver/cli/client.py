@@ -12,8 +12,9 @@ from resolver.cli.connection import PATIENCE, NoDaemon, Refused, Unanswered, con
 
 # What a connection is made of is to be had here too.
 __all__ = [
-    "CONFIG_LABEL", "DEPENDS_LABEL", "PROJECT_LABEL", "SERVICE_LABEL", "NoDaemon", "Refused", "Unanswered", "call", "connect", "exchange",
-    "find_sandbox", "run_directory", "sandboxes_path", "segment", "send", "service_members", "socket_path",
+    "CONFIG_LABEL", "DEPENDS_LABEL", "ONE_OFF_LABEL", "PROJECT_LABEL", "SERVICE_LABEL", "NoDaemon", "Refused", "Unanswered", "call",
+    "connect", "exchange", "find_sandbox", "missing_service", "run_directory", "sandboxes_path", "segment", "send", "service_members",
+    "socket_path",
 ]  # fmt: skip
 
 _STOPPING_PAUSE = 0.02
@@ -24,6 +25,8 @@ PROJECT_LABEL, SERVICE_LABEL = "berth.project", "berth.service"
 """Labels of what `berth up` makes."""
 CONFIG_LABEL, DEPENDS_LABEL = "berth.config-hash", "berth.depends-on"
 """Labels of what `berth up` makes: what it was made by, and `SERVICE:CONDITION:RESTART` of what it depends on, with commas."""
+ONE_OFF_LABEL = "berth.one-off"
+"""Label of what `berth compose run` makes: the service that it is like. It has no SERVICE_LABEL, as it is no replica."""
 
 
 def call(method: str, path: str, body: Any = None, *, autostart: bool | None = None, patience: float | None = PATIENCE) -> Any:
@@ -83,27 +86,36 @@ def find_sandbox(
     *project*: only a service of this one is meant. A service of several projects is ambiguous. *autostart*: see `call`.
     *stopped*: a replica that is stopped will do. A name or an id means a sandbox that is stopped, too.
     """
+    not_found: Refused | None = None
     if project is None and index == 1:
         try:
             sandbox: dict[str, Any] = call("GET", f"/v1/sandboxes/{segment(name)}", autostart=autostart)
         except Refused as error:
             if error.kind != "not-found":
                 raise
-            not_found: Refused = error
+            not_found = error
         else:
             return sandbox
-    else:
-        not_found = Refused(f"there is no service {name}" + (f" in project {project}" if project else ""), "not-found")
     everything = call("GET", sandboxes_path(stopped=stopped), autostart=autostart)
     members = service_members(everything, name, project)
     if not members:
-        raise Refused(f"{not_found}{_service_hint(everything, name, project)}", not_found.kind) from not_found
+        reason = not_found or missing_service(name, project)
+        hint = _service_hint(everything, name, project) if reason.kind == "not-found" else ""
+        raise Refused(f"{reason}{hint}", reason.kind) from not_found
     projects = {member["labels"].get(PROJECT_LABEL) for member in members}
     if len(projects) > 1:
         raise Refused(f"{name} is ambiguous: it can be {', '.join(member['name'] for member in members)}") from not_found
     if index > len(members):
         raise Refused(f"service {name} has {len(members)} replicas, and no number {index}", "not-found")
     return members[index - 1]
+
+
+def missing_service(name: str, project: str | None) -> Refused:
+    """Return what to say of a service of which nothing runs: that it is stopped, or that there is none."""
+    where = f" of project {project}" if project else ""
+    if service_members(call("GET", sandboxes_path(stopped=True)), name, project):
+        return Refused(f"service {name}{where} is stopped; `berth compose start {name}` starts it", "conflict")
+    return Refused(f"there is no service {name}" + (f" in project {project}" if project else ""), "not-found")
 
 
 def _service_hint(sandboxes: list[dict[str, Any]], name: str, project: str | None) -> str:

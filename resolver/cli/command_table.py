@@ -29,9 +29,11 @@ SANDBOXES: tuple[Row, ...] = (
     ("sandbox", "Prepare sandboxes for programs of others.", "sandbox_create:sandbox"),
     ("attach", "Adopt an existing network namespace as a sandbox.", ""),
     ("detach", "Release an adopted sandbox.", "sandboxes:detach"),
+    ("unshare", "Run a command where the sandboxes of an ordinary user are.", "unshare:unshare"),
 )
 NETWORKS: tuple[Row, ...] = (
     ("network", "Create and change networks.", "networks:network"),
+    ("egress", "Show and change what sandboxes may reach.", "egress:egress"),
     ("graph", "Print networks and sandboxes as a picture.", "topology:graph"),
 )
 PROJECTS: tuple[Row, ...] = (
@@ -43,6 +45,7 @@ PROJECTS: tuple[Row, ...] = (
 NAMES: tuple[Row, ...] = (
     ("resolve", "Look up a name as a sandbox would.", "names:resolve"),
     ("cache", "Show or clear the DNS cache.", "names:cache"),
+    ("host-dns", "Have this host find the names of sandboxes.", "host_dns:host_dns"),
 )
 DAEMON: tuple[Row, ...] = (
     ("daemon", "Run the daemon in the foreground, or stop the one that runs.", "daemon:daemon"),
@@ -69,8 +72,23 @@ NETWORK_ROWS: tuple[Row, ...] = (
     ("inspect", "Show networks as JSON.", "inspection:network_inspect"),
     ("connect", "Connect SANDBOX to NETWORK.", "networks:connect"),
     ("disconnect", "Disconnect SANDBOX from NETWORK.", "networks:disconnect"),
+    ("record", "Give a network static names.", "records:record"),
     ("rm", "Remove networks that have no endpoints.", "networks:rm"),
     ("prune", "Remove unused networks.", "networks:prune"),
+)
+RECORD_ROWS: tuple[Row, ...] = (
+    ("add", "Add a static name to NETWORK.", "records:record_add"),
+    ("ls", "List the static names of NETWORK.", "records:record_ls"),
+    ("remove", "Remove static names from NETWORK.", "records:record_remove"),
+)
+EGRESS_ROWS: tuple[Row, ...] = (
+    ("show", "Show the egress rules of a sandbox, and what they have opened.", "egress:show"),
+    ("add", "Add egress rules to those of a sandbox.", "egress:add"),
+    ("remove", "Take egress rules from a sandbox.", "egress:remove"),
+    ("set", "Give a sandbox other egress rules.", "egress:set_rules"),
+    ("test", "Say whether a sandbox may reach something.", "egress:test"),
+    ("log", "Show what egress rules refused.", "egress:log"),
+    ("learn", "Show the egress rules that a sandbox has needed.", "egress:learn"),
 )
 COMPOSE_ROWS: tuple[Row, ...] = (
     ("ls", "List Compose projects that are up.", ""),
@@ -82,6 +100,11 @@ CACHE_ROWS: tuple[Row, ...] = (
     ("ls", "List cached responses.", "names:cache_ls"),
     ("flush", "Clear cached responses.", "names:cache_flush"),
 )
+HOST_DNS_ROWS: tuple[Row, ...] = (
+    ("enable", "Have this host's name server ask berth for its names.", "host_dns:enable"),
+    ("disable", "Take back what `enable` has changed.", "host_dns:disable"),
+    ("status", "Show what is set up, and whether it works.", "host_dns:status"),
+)
 NODE_ROWS: tuple[Row, ...] = (("ls", "List the hosts that share overlay networks.", "daemon:node_ls"),)
 SERVICE_ROWS: tuple[Row, ...] = (
     ("install", "Write the unit berth.service.", "service:service_install"),
@@ -90,6 +113,6 @@ SERVICE_ROWS: tuple[Row, ...] = (
 
 SUMMARY = "Docker's container networking for any process."
 DESCRIPTION = (
-    "berth gives processes networks, addresses, names, a gateway and published ports. The admin socket is $BERTH_RUN_DIR/berth.sock, "
-    "/run/berth/berth.sock by default."
+    "berth gives processes networks, addresses, names, a gateway and published ports. The admin socket is $BERTH_RUN_DIR/berth.sock: "
+    "of root /run/berth/berth.sock, of others $XDG_RUNTIME_DIR/berth/berth.sock by default."
 )

@@ -44,8 +44,6 @@ def _so_anyway(text: str) -> tuple[Row, ...]:
 
 
 _SELECTION = _rows("-f,--file= -p,--project-name= --profile= --env-file= --project-directory= --compatibility --all-resources")
-_RIGHTS = "a command has the rights of who runs berth; use setpriv or `su` in the command"
-_NO_FILES = "files can't be bound: the command sees the host's files where they are"
 _NO_DIGESTS = "images are not looked up: no registry is asked"
 _NO_DRY_RUN = "there is no dry run of it; `berth compose --dry-run up` and `down` have one"
 _DRY_RUN = _rows("--dry-run")
@@ -84,13 +82,15 @@ OPTIONS: dict[str, tuple[Row, ...]] = {
     ),
     "run": (
         *_rows("-d,--detach --rm --name= -e,--env= --env-from-file= -w,--workdir= --entrypoint= --no-deps -P,--service-ports -p,--publish= "
-               "--use-aliases -l,--label= -q,--quiet --remove-orphans -i,--interactive -T,--no-TTY,--no-tty -t,--tty"),
+               "--use-aliases -l,--label= -q,--quiet --remove-orphans -i,--interactive -T,--no-TTY,--no-tty -t,--tty -u,--user= --cap-add= "
+               "--cap-drop= -v,--volume="),
         *_so_anyway("--build --quiet-build --pull= --quiet-pull"),
-        *_rows("-u,--user= --cap-add= --cap-drop=", _RIGHTS), *_rows("-v,--volume=", _NO_FILES), *_rows("--dry-run", _NO_DRY_RUN),
+        *_rows("--dry-run", _NO_DRY_RUN),
     ),
     "exec": (
-        *_rows("-d,--detach -e,--env= --env-file= -T,--no-tty,--no-TTY -i,--interactive -t,--tty --index= -u,--user= -w,--workdir="),
-        *_rows("--privileged", _RIGHTS), *_rows("--dry-run", _NO_DRY_RUN),
+        *_rows("-d,--detach -e,--env= --env-file= -T,--no-tty,--no-TTY -i,--interactive -t,--tty --index= -u,--user= -w,--workdir= "
+               "--privileged"),
+        *_rows("--dry-run", _NO_DRY_RUN),
     ),
     "ps": (*_rows("-a,--all -f,--filter= --format= --no-trunc -q,--quiet --services --status= --orphans"), *_READS_ONLY),
     "ls": (*_rows("-a,--all -f,--filter= --format= -q,--quiet --no-trunc"), *_READS_ONLY),

@@ -45,4 +45,5 @@ def project_of(given: Given) -> str:
     try:
         return read_project(selection_of(given), Steps(reads_env_files=False))[0].name
     except Refused as error:
-        raise Refused(f"{error}, or the project with -p") from error
+        # Where no file was found; what is wrong in one is said as it is.
+        raise Refused(f"{error}, or the project with -p" if str(error).endswith("with -f") else str(error)) from error

@@ -84,7 +84,7 @@ def _on_nothing(command: str, names: Sequence[str], project: str) -> int:
     what = f"service {names[0]} of project {project}" if names else f"project {project}"
     match command:
         case "exec" | "port" | "top" if names:
-            raise Refused(f"{what} is not up; `berth up -d` starts it")
+            raise Refused(f"{what} is not up; `berth up -d {names[0]}` starts it")
         case "start" | "wait" | "exec" | "port":
             raise Refused(f"{what} has nothing that was started; `berth up -d` makes and starts it")
     return 0

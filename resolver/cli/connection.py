@@ -10,7 +10,8 @@ import socket
 import time
 from typing import Any
 
-DEFAULT_RUN_DIR = "/run/berth"
+from resolver.rootless import places
+
 PATIENCE = 120.0
 """Seconds for the daemon to answer: a plugin may take 30 for a call, and other requests may be before this one."""
 _READ_ONLY = "berth-ro.sock"
@@ -37,13 +38,22 @@ class Unanswered(Refused):
 
 
 def run_directory() -> str:
-    """Return the directory of the daemon's socket."""
-    return os.environ.get("BERTH_RUN_DIR") or DEFAULT_RUN_DIR
+    """Return the directory of the daemon's socket: root's daemon for those whom its socket lets in, else the caller's own."""
+    if uses_daemon_of_root():
+        return places.ROOT.run_dir
+    return places.places(os.geteuid(), os.environ).run_dir
+
+
+def uses_daemon_of_root() -> bool:
+    """Return whether this ordinary user is in the group of the socket of root's daemon, and names no other run directory."""
+    if os.geteuid() == 0 or os.environ.get(places.RUN):
+        return False
+    return any(os.access(f"{places.ROOT.run_dir}/{name}", os.W_OK) for name in ("berth.sock", _READ_ONLY))
 
 
 def socket_path() -> str:
     """Return the path of the daemon's socket."""
-    return f"{run_directory()}/berth.sock"
+    return f"{places.socket_directory(run_directory())}/berth.sock"
 
 
 def exchange(sock: socket.socket, method: str, path: str, body: Any = None) -> Any:
@@ -83,7 +93,9 @@ def connect(path: str, *, reads_only: bool = False) -> socket.socket:
         if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
             raise NoDaemon(f"no berth daemon answers at {path}; start one with `berth daemon`") from error
         if error.errno in (errno.EACCES, errno.EPERM):
-            raise Refused(f"{path}: permission denied; use sudo, or join the socket's group") from error
+            raise Refused(
+                f"{path}: permission denied; use sudo, or join the socket's group; without BERTH_RUN_DIR you have your own"
+            ) from error
         raise Refused(f"{path}: {error.strerror}") from error
     return sock
 

@@ -8,6 +8,7 @@ from typing import Any
 from resolver.cli.go_maps import Lists, Texts
 from resolver.cli.output import host_address
 from resolver.cli.sandbox_fields import network_mode, ports_of, state
+from resolver.isolation.told import isolation_of
 
 
 def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
@@ -18,6 +19,7 @@ def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
         networks = {name: _endpoint({**_NO_ENDPOINT}) for name in shown["networks"]}
     first = next(iter(networks.values()), None)
     running = state(shown) in ("running", "adopted")
+    isolation = isolation_of(shown)
     return {
         **shown,
         "Id": shown["id"],
@@ -36,7 +38,9 @@ def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
             "Cmd": command.split(" ") if command else [],
             "Env": [f"{name}={value}" for name, value in shown["environment"].items()],
             "WorkingDir": shown.get("working_directory", ""),
+            "User": isolation["user"],
             "StopSignal": _stop_signal(shown),
+            "ExposedPorts": {key: {} for key in sorted(_bindings(shown))},
             "Labels": Texts(shown["labels"]),
             **_health_check(shown),
         },
@@ -45,6 +49,7 @@ def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
             "PortBindings": _bindings(shown),
             "RestartPolicy": _restart_policy(shown),
             "AutoRemove": _goes_with_its_command(shown),
+            **_host_config(isolation),
         },
         "NetworkSettings": {
             "SandboxID": shown["id"],
@@ -63,9 +68,29 @@ def sandbox(shown: Mapping[str, Any], command: str) -> dict[str, Any]:
     }
 
 
+def _host_config(isolation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what Docker has in HostConfig of what a command gets."""
+    limits = (text.partition("=") for text in isolation["ulimits"])
+    return {
+        "CapAdd": list(isolation["cap_add"]),
+        "CapDrop": list(isolation["cap_drop"]),
+        "Privileged": isolation["privileged"],
+        "SecurityOpt": list(isolation["security_options"]),
+        "GroupAdd": list(isolation["groups"]),
+        "ReadonlyRootfs": isolation["read_only"],
+        "Tmpfs": Texts({path: options for path, _, options in (text.partition(":") for text in isolation["tmpfs"])}),
+        "Binds": list(isolation["volumes"]),
+        "ShmSize": isolation["shm_size"],
+        "Memory": isolation["memory"],
+        "NanoCpus": round(isolation["cpus"] * 1e9),
+        "PidsLimit": isolation["pids"],
+        "Ulimits": [{"Name": name, "Soft": int(soft.partition(":")[0]), "Hard": int(soft.rpartition(":")[2])} for name, _, soft in limits],
+    }
+
+
 _NEVER = "0001-01-01T00:00:00Z"
 _NEVER_SO = {"Paused": False, "OOMKilled": False, "Dead": False, "Error": ""}
-"""What a sandbox never is: it can't be paused, no limit on memory kills it, and one that can't be started is not there."""
+"""What a sandbox never is: it can't be paused, a bound of memory is not told apart, and one that can't be started is not there."""
 
 
 def _state(shown: Mapping[str, Any], *, running: bool) -> dict[str, Any]:
@@ -159,6 +184,10 @@ def _bindings(shown: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+_OF_SWARM: Mapping[str, Any] = {"Attachable": False, "Ingress": False, "ConfigFrom": {"Network": ""}, "ConfigOnly": False}
+"""What Docker says of each network that is none of Swarm's."""
+
+
 def network(shown: Mapping[str, Any]) -> dict[str, Any]:
     """Return Docker's fields of a network, and those of the admin API by their own names."""
     return {
@@ -171,6 +200,7 @@ def network(shown: Mapping[str, Any]) -> dict[str, Any]:
         "EnableIPv4": shown["ipv4"],
         "EnableIPv6": shown["ipv6"],
         "Internal": shown["internal"],
+        **_OF_SWARM,
         "IPAM": {
             "Driver": shown["ipam_driver"],
             "Config": [

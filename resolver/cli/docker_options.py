@@ -56,9 +56,8 @@ def _each(flags: str, answer: str, metavar: str | None = None) -> tuple[Habit, .
 
 
 _NO_IMAGES = ANSWERS["images"]
-_BOUND = "files can't be bound: the command sees the host's files where they are"
-_LIMITS = "there are no limits on resources; run the command by `systemd-run --scope -p …`, or `berth attach` what another runtime made"
-_RIGHTS = "a command has the rights of who runs berth; use setpriv or `su` in the command, or `berth attach` what another runtime made"
+_BOUND = "`-v SOURCE:TARGET[:ro]` binds a file or directory of the host, and `--tmpfs PATH` makes one in memory"
+_LIMITS = "-m, --cpus, --pids-limit and --ulimit are the bounds that there are; for others run berth by `systemd-run --scope -p …`"
 _OUTPUT = "the last 30 MB of output are kept in files, for `berth logs`; nothing else takes it, so leave it out"
 _KEYS = "nothing stands between the terminal and the command; Ctrl-C is the command's"
 _NO_SIZE = "sandboxes have no files of their own, so there is no size"
@@ -69,24 +68,19 @@ _ATTACH = "`berth attach` adopts a network namespace; what docker attach shows, 
 _CONFIG = "there are no networks that are only a configuration: give each network its options"
 
 _RUN = (
-    *_each("-v --volume --mount --volumes-from --tmpfs --volume-driver", _BOUND, "…"),
-    *_each("-m --memory --memory-reservation --memory-swap --memory-swappiness --kernel-memory --cpus -c --cpu-shares --cpu-period "
-           "--cpu-quota --cpu-rt-period --cpu-rt-runtime --cpu-count --cpu-percent --cpuset-cpus --cpuset-mems --pids-limit --ulimit "
+    *_each("--mount --volumes-from --volume-driver", _BOUND, "…"),
+    *_each("--memory-reservation --memory-swap --memory-swappiness --kernel-memory -c --cpu-shares --cpu-period "
+           "--cpu-quota --cpu-rt-period --cpu-rt-runtime --cpu-count --cpu-percent --cpuset-cpus --cpuset-mems "
            "--blkio-weight --blkio-weight-device --device-read-bps --device-read-iops --device-write-bps --device-write-iops "
            "--io-maxbandwidth --io-maxiops --cgroup-parent", _LIMITS, "…"),
     _no("--oom-kill-disable", _LIMITS),
     _no("--oom-score-adj", "run the command by `choom -n NUMBER -- COMMAND`", "NUMBER"),
-    _no("--shm-size", "shared memory is the host's", "SIZE"),
-    _no("--device", "the command sees the host's devices where they are, with the rights of who runs berth; leave it out", "DEVICE"),
-    _no("--device-cgroup-rule", "a command has the rights of who runs berth to the host's devices; leave it out", "RULE"),
+    _no("--device", "the command sees the host's devices where they are, with the rights of its user; leave it out", "DEVICE"),
+    _no("--device-cgroup-rule", "a command has the rights of its user to the host's devices; leave it out", "RULE"),
     _no("--gpus", "the command sees the host's devices where they are, GPUs too; leave it out", "…"),
-    _no("-u --user", "the command has the rights of who runs berth; to give them up, write "
-        "`berth run … -- setpriv --reuid USER --regid GROUP --init-groups COMMAND`; `berth exec` has -u", "USER"),
-    *_each("--privileged --read-only", _RIGHTS),
-    *_each("--cap-add --cap-drop --security-opt --group-add", _RIGHTS, "…"),
-    _so("--userns", "User namespace: the host's.", "host", ("host",), _RIGHTS),
-    _so("--ipc", "IPC namespace: the host's.", "host", ("host",), "IPC is the host's; leave it out"),
-    _so("--cgroupns", "Cgroup namespace: the host's.", "host", ("host",), "the cgroup namespace is the host's; leave it out"),
+    _so("--userns", "User namespace: the host's, but with --confine.", "host", ("host",), "--confine makes a user namespace"),
+    _so("--ipc", "IPC namespace: its own.", "private", ("private",), "each sandbox has an IPC namespace of its own; leave it out"),
+    _so("--cgroupns", "Cgroup namespace: its own.", "private", ("private",), "each sandbox has one of its own; leave it out"),
     _so("--isolation", "Technology of isolation: Linux has one.", "default", ("default",), "that is of Windows; leave it out"),
     _no("--uts", "each sandbox has a host name of its own; `--hostname $(hostname)` gives it that of the host", "host"),
     _no("--pid", "each sandbox has processes of its own; `berth exec` joins them", "…"),
@@ -106,7 +100,7 @@ _RUN = (
     _no("--annotation", "annotations are for other runtimes; `--label KEY=VALUE` keeps a note", "KEY=VALUE"),
     _no("--label-file", "write each of its lines as `--label KEY=VALUE`", "FILE"),
     _no("--storage-opt", "sandboxes have no files of their own, so there is no storage to choose", "…"),
-    _no("--use-api-socket", "the admin socket is a file of the host, $BERTH_RUN_DIR/berth.sock; the command sees it where it is"),
+    _no("--use-api-socket", "who has the admin socket can do everything, so it is hidden; `-v /run/berth:/run/berth` shows it"),
     _so("--init", "Have an init reap what is left: there always is one."),
 )  # fmt: skip
 
@@ -126,7 +120,6 @@ HABITS: dict[str, tuple[Habit, ...]] = {
     ),
     "run": _RUN,
     "exec": (
-        _no("--privileged", _RIGHTS),
         _no("--detach-keys", _KEYS, "KEYS"),
     ),
     "attach": (

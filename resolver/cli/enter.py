@@ -1,7 +1,8 @@
 """Entering a sandbox: namespaces and the process tree. Done by the client; the daemon is never the parent.
 
 `start` makes: this process → an init, first in a new PID namespace, which prepares and reaps → the command. When the
-command ends, init ends, and the kernel ends everything that is left in the namespace. When this process is killed, init
+command ends, init ends, and the kernel ends everything that is left in the namespace. So the command is not the first process: signals
+have their usual effect on it, as with `docker run --init`. When this process is killed, init
 is killed with it, and everything else too. What stays in the background has `resolver.cli.monitor` as this process.
 """
 
@@ -13,20 +14,27 @@ import os
 import signal
 import struct
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from resolver.cli import keep_covered, mounts
+from resolver.cli import mounts, rights
+from resolver.cli.reaping import FORWARDED, command_of, exit_code, first_child, reap
+from resolver.cli.rights import Rights, rights_of
 from resolver.cli.system_calls import EnterFailed, check, end_with_parent
+from resolver.isolation.told import isolation_of
 from resolver.signal_names import START_NO_MORE
 
-_CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWPID, _CLONE_NEWNET = 0x2_0000, 0x400_0000, 0x2000_0000, 0x4000_0000
+_CLONE_NEWNS, _CLONE_NEWCGROUP, _CLONE_NEWUTS, _CLONE_NEWIPC = 0x2_0000, 0x200_0000, 0x400_0000, 0x800_0000
+_CLONE_NEWUSER, _CLONE_NEWPID, _CLONE_NEWNET = 0x1000_0000, 0x2000_0000, 0x4000_0000
+_NAMESPACES = {"mnt": _CLONE_NEWNS, "uts": _CLONE_NEWUTS, "ipc": _CLONE_NEWIPC, "cgroup": _CLONE_NEWCGROUP}
+"""What a further command enters beside the network and the processes."""
 _CLONE3 = 435
 _CAP_SYS_ADMIN = 21
+_LOOK, _LOOKS = 0.01, 500
+"""Seconds between looks whether what is confined has begun, and how many there are."""
 
 NOT_FOUND, NOT_EXECUTABLE, FAILED = 127, 126, 125
-
-_FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGCONT)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 # Keeps the interpreter's lock during the call, as a fork must.
@@ -49,19 +57,6 @@ def working_directory(asked: str | None) -> WorkingDirectory:
     return WorkingDirectory(current, False) if asked is None else WorkingDirectory(os.path.join(current, asked), True)
 
 
-def inherited() -> dict[str, str]:
-    """Return the caller's variables that can be kept in a record: those whose octets are no UTF-8 can't."""
-    return {name: value for name, value in os.environ.items() if (name + value).isascii() or _is_text(name + value)}
-
-
-def _is_text(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def check_privilege() -> None:
     """Raise EnterFailed unless this process may enter namespaces: a member of the socket's group may not."""
     with open("/proc/self/status") as file:
@@ -69,7 +64,7 @@ def check_privilege() -> None:
     if not effective >> _CAP_SYS_ADMIN & 1:
         raise EnterFailed(
             "running a command in a sandbox needs root: use sudo; the socket's group may do everything else, such as create, connect, "
-            "inspect, rename and remove networks and sandboxes"
+            "inspect, rename and remove networks and sandboxes; with BERTH_RUN_DIR set to a directory of yours you have your own daemon"
         )
 
 
@@ -81,12 +76,16 @@ def start(
     directory: WorkingDirectory,
     register: Callable[[int], None],
     prepare: Callable[[], None] = lambda: None,
+    descriptors: Sequence[int] = (),
 ) -> int:
-    """Start *command* in *sandbox* and return the pid of its init; raises EnterFailed if it can't be executed.
+    """Start *command* in *sandbox* and return the pid of its init; raises EnterFailed if it can't be executed, Refused without its user.
 
     *register* is called with the pid of the init before the command starts: what it raises, or the end of this process before
-    it returns, ends the init. *prepare* runs in the command's process just before it is executed (standard streams).
+    it returns, ends the init. *prepare* runs in the command's process just before it is executed (standard streams). *descriptors*: those
+    above 2 that the command has too.
     """
+    start = _Start(sandbox, command, environment, directory, prepare, rights_of(sandbox, descriptors=descriptors), _confining(sandbox))
+    groups = _groups(sandbox)
     netns_fd = open_netns(sandbox)
     reading, writing = os.pipe2(os.O_CLOEXEC)
     waiting, releasing = os.pipe2(os.O_CLOEXEC)
@@ -95,7 +94,8 @@ def start(
     if pid == 0:
         os.close(reading)
         os.close(releasing)
-        _init(sandbox, command, _Descriptors(netns_fd, writing, waiting), environment, directory, prepare)
+        _init(start, _Descriptors(netns_fd, writing, waiting), groups)
+    _made_groups[pid] = groups
     for descriptor in (writing, netns_fd, waiting):
         os.close(descriptor)
     try:
@@ -105,14 +105,14 @@ def start(
             os.write(releasing, b"1")
     except BaseException:
         os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        wait(pid)
         os.close(reading)
         raise
     finally:
         os.close(releasing)
     failure_text = _read_all(reading)
     if failure_text:
-        os.waitpid(pid, 0)
+        wait(pid)
         raise EnterFailed(failure_text)
     return pid
 
@@ -149,6 +149,18 @@ def check_namespaces() -> None:
     os.waitpid(pid, 0)
 
 
+class _Start(NamedTuple):
+    """A command that is to be started. *confining*: path of bubblewrap, None if it is not confined."""
+
+    sandbox: dict[str, Any]
+    command: Sequence[str]
+    environment: dict[str, str]
+    directory: WorkingDirectory
+    prepare: Callable[[], None]
+    given: Rights
+    confining: str | None
+
+
 class _Descriptors(NamedTuple):
     """What the init inherits. *report*: where it says why it failed. *release*: it starts the command when it can read there."""
 
@@ -157,34 +169,76 @@ class _Descriptors(NamedTuple):
     release: int
 
 
-def _init(
-    sandbox: dict[str, Any],
-    command: Sequence[str],
-    descriptors: _Descriptors,
-    environment: dict[str, str],
-    directory: WorkingDirectory,
-    prepare: Callable[[], None],
-) -> NoReturn:
+def _init(start: _Start, descriptors: _Descriptors, groups: tuple[str, ...]) -> NoReturn:
     """Be the first process of the PID namespace: prepare, start the command, reap, end with its status."""
+    sandbox = start.sandbox
     try:
         end_with_parent()
+        if groups:
+            from resolver.cli import cgroups
+
+            cgroups.join(groups)
         check(_libc.setns(descriptors.netns, _CLONE_NEWNET), f"entering {sandbox['netns']}")
-        check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
-        mounts.prepare(sandbox, own_proc=True)
-        keep_covered.begin(sandbox)
+        check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWIPC | _CLONE_NEWCGROUP), "making namespaces")
+        mounts.prepare(sandbox, own_processes=True)
         if not os.read(descriptors.release, 1):
             os._exit(FAILED)
         child = os.fork()
         if child == 0:
-            prepare()
-            execute(command, environment, directory, descriptors.report)
+            start.prepare()
+            rights.take(start.given if start.confining is None else rights.of_bubblewrap(start.given))
+            execute(start.command, start.environment, start.directory, descriptors.report, _confinement(start))
     except BaseException as error:
         os.write(descriptors.report, str(error).encode())
         os._exit(FAILED)
     os.close(descriptors.report)
     # The command has them too: a reader of its output must see the end when the command ends.
     release_streams()
-    os._exit(_reap(child))
+    os._exit(reap(child, sandbox))
+
+
+def _confining(sandbox: dict[str, Any]) -> str | None:
+    """Return the path of bubblewrap if commands in *sandbox* are confined by it; EnterFailed if it is not there."""
+    if not isolation_of(sandbox)["confine"]:
+        return None
+    from resolver.cli import bubblewrap
+
+    return bubblewrap.program()
+
+
+def _confinement(start: _Start) -> Callable[[str], list[str]] | None:
+    """Return what makes the words that run the command confined, in a directory; None if it is not."""
+    if start.confining is None:
+        return None
+    from resolver.cli import bubblewrap
+
+    path = start.confining
+    return lambda directory: bubblewrap.confined(
+        start.sandbox, path, start.command, environment=start.environment, directory=directory, kept=start.given.capabilities,
+        identity=start.given.identity,
+    )  # fmt: skip
+
+
+def _groups(sandbox: dict[str, Any]) -> tuple[str, ...]:
+    """Make the control groups that bound *sandbox*, none if nothing is bounded; EnterFailed if they can't be had."""
+    isolation = isolation_of(sandbox)
+    if not (isolation["memory"] or isolation["cpus"] or isolation["pids"]):
+        return ()
+    from resolver.cli import cgroups
+
+    return cgroups.make(sandbox)
+
+
+_made_groups: dict[int, tuple[str, ...]] = {}
+"""The first process of a sandbox → the control groups that were made for it."""
+
+
+def _remove_groups(pid: int) -> None:
+    groups = _made_groups.pop(pid, ())
+    if groups:
+        from resolver.cli import cgroups
+
+        cgroups.remove(groups)
 
 
 def release_streams() -> None:
@@ -194,41 +248,33 @@ def release_streams() -> None:
         os.dup2(null, stream)
 
 
-def _reap(child: int) -> int:
-    for number in _FORWARDED:
-        signal.signal(number, lambda received, _: os.kill(child, received))
-    # From a terminal these come to the command directly.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGQUIT, signal.SIG_IGN)
-    while True:
-        try:
-            pid, status = os.wait()
-        except InterruptedError:
-            continue
-        except ChildProcessError:
-            return 0
-        if pid == child:
-            return exit_code(status)
+def execute(
+    command: Sequence[str],
+    environment: dict[str, str],
+    directory: WorkingDirectory,
+    report: int,
+    confinement: Callable[[str], list[str]] | None = None,
+) -> NoReturn:
+    """Become *command*. A failure is written to *report*, which closes by itself when the command starts.
 
-
-def exit_code(status: int) -> int:
-    """Return the exit code of a wait status, 128 + n for signal n, as a shell does."""
-    code = os.waitstatus_to_exitcode(status)
-    return 128 - code if code < 0 else code
-
-
-def execute(command: Sequence[str], environment: dict[str, str], directory: WorkingDirectory, report: int) -> NoReturn:
-    """Become *command*. A failure is written to *report*, which closes by itself when the command starts."""
-    for number in (*_FORWARDED, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, START_NO_MORE):
+    *confinement*: makes the words that are executed in its place, of the directory where it runs.
+    """
+    for number in (*FORWARDED, signal.SIGINT, signal.SIGQUIT, signal.SIGALRM, signal.SIGPIPE, START_NO_MORE):
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+    path = directory.path
     try:
-        os.chdir(directory.path)
+        os.chdir(path)
     except OSError as error:
         if directory.required:
-            os.write(report, f"{NOT_EXECUTABLE}:working directory {directory.path}: {error.strerror}".encode())
+            os.write(report, f"{NOT_EXECUTABLE}:working directory {path}: {error.strerror}".encode())
             os._exit(FAILED)
-        os.chdir("/")
+        os.chdir(path := "/")
     try:
+        if confinement is not None:
+            _check_executable(command[0], environment)
+            words = confinement(path)
+            os.execve(words[0], words, environment)
         os.execvpe(command[0], list(command), environment)
     except FileNotFoundError:
         os.write(report, f"{NOT_FOUND}:{command[0]}: command not found".encode())
@@ -237,19 +283,18 @@ def execute(command: Sequence[str], environment: dict[str, str], directory: Work
     os._exit(FAILED)
 
 
+def _check_executable(program: str, environment: dict[str, str]) -> None:
+    """FileNotFoundError unless there is such a program; who confines it would only say so in its own words."""
+    import shutil
+
+    if shutil.which(program, path=environment.get("PATH", os.defpath)) is None:
+        raise FileNotFoundError(program)
+
+
 def failure(text: str) -> tuple[int, str]:
     """Return (exit code, message) of the *text* of an EnterFailed."""
     code, colon, message = text.partition(":")
     return (int(code), message) if colon and code.isdigit() else (FAILED, text)
-
-
-class Identity(NamedTuple):
-    """As whom a command runs. *groups*: the additional ones. *home*: the user's directory, None if the host does not know him."""
-
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-    home: str | None
 
 
 def join(
@@ -258,13 +303,16 @@ def join(
     *,
     environment: dict[str, str],
     directory: WorkingDirectory,
-    identity: Identity | None = None,
+    given: Rights,
     detached: bool = False,
 ) -> int:
-    """Run *command* in *sandbox*, in the namespaces of its leader if it has one, and return the exit code.
+    """Run *command* in *sandbox* with the rights *given*, in the namespaces of its leader if it has one, and return the exit code.
 
-    *identity*: as somebody else. *detached*: return 0 as soon as it runs; it reads and writes nothing.
+    *detached*: return 0 as soon as it runs; it reads and writes nothing.
     """
+    # What is loaded later, as by the search of the PATH, would be what the sandbox has at its place.
+    import warnings  # noqa: F401
+
     reading, writing = os.pipe2(os.O_CLOEXEC)
     enter_sandbox(sandbox)
     pid = os.fork()
@@ -272,14 +320,13 @@ def join(
         if detached:
             os.setsid()
             release_streams()
-        if identity is not None:
-            _become(identity, writing)
+        rights.take_or_report(given, writing, FAILED)
         execute(command, environment, directory, writing)
     os.close(writing)
     if not detached:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGQUIT, signal.SIG_IGN)
-        for number in _FORWARDED:
+        for number in FORWARDED:
             signal.signal(number, lambda received, _: os.kill(pid, received))
     failure_text = _read_all(reading)
     if detached and not failure_text:
@@ -294,12 +341,11 @@ def enter_sandbox(sandbox: dict[str, Any]) -> None:
     """Enter the namespaces of *sandbox*, of its leader if it has one: the children of this process are in them from now on."""
     check_runs(sandbox)
     netns_fd = open_netns(sandbox)
-    has_files = _enter_leader(sandbox)
-    check(_libc.setns(netns_fd, _CLONE_NEWNET), f"entering {sandbox['netns']}")
+    has_files = _enter_leader(sandbox, netns_fd)
     os.close(netns_fd)
     if not has_files:
         check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
-        mounts.prepare(sandbox, own_proc=False)
+        mounts.prepare(sandbox, own_processes=False)
 
 
 def open_netns(sandbox: dict[str, Any]) -> int:
@@ -311,30 +357,49 @@ def open_netns(sandbox: dict[str, Any]) -> int:
         return os.open(sandbox["netns"], os.O_RDONLY | os.O_CLOEXEC)
 
 
-def _become(identity: Identity, report: int) -> None:
-    """Give up the rights of the caller for those of *identity*; a failure is written to *report*."""
-    try:
-        os.setgroups(identity.groups)
-        os.setgid(identity.gid)
-        os.setuid(identity.uid)
-    except OSError as error:
-        os.write(report, f"becoming user {identity.uid}: {error.strerror}".encode())
-        os._exit(FAILED)
+def _enter_leader(sandbox: dict[str, Any], netns: int) -> bool:
+    """Enter the network namespace *netns*, and the others and the control groups of the leader of *sandbox*, if it has one.
 
-
-def _enter_leader(sandbox: dict[str, Any]) -> bool:
-    """Enter the PID, mount and UTS namespaces of the leader of *sandbox*; return whether its mount namespace is not the caller's.
-
-    A process of somebody else has the files that he gave it.
+    Return whether its mount namespace is not the caller's: a process of somebody else has the files that he gave it.
     """
     process = open_leader(sandbox)
     if process is None:
+        check(_libc.setns(netns, _CLONE_NEWNET), f"entering {sandbox['netns']}")
         return False
-    pid = sandbox["leader"]["pid"]
-    shares_mounts = os.stat(f"/proc/{pid}/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
-    kinds = _CLONE_NEWPID if shares_mounts else _CLONE_NEWPID | _CLONE_NEWNS | _CLONE_NEWUTS
+    pid, isolation = sandbox["leader"]["pid"], isolation_of(sandbox)
+    if isolation["memory"] or isolation["cpus"] or isolation["pids"]:
+        from resolver.cli import cgroups
+
+        cgroups.join(cgroups.groups_of(sandbox, pid))
+    # One that is the caller's too is not entered: the host's may be closed to who comes from a nest.
+    others = [
+        flag for name, flag in _NAMESPACES.items() if os.stat(f"/proc/{pid}/ns/{name}").st_ino != os.stat(f"/proc/self/ns/{name}").st_ino
+    ]
+    shares_mounts = _CLONE_NEWNS not in others
+    confined = _open_confined(pid) if isolation["confine"] else None
+    kinds = _CLONE_NEWPID if shares_mounts else _CLONE_NEWPID | sum(others)
+    check(_libc.setns(netns, _CLONE_NEWNET), f"entering {sandbox['netns']}")
     check(_libc.setns(process, kinds), f"entering sandbox {sandbox['name']}")
+    if confined is not None:
+        # It has no right over the others, so it comes last.
+        check(_libc.setns(confined, _CLONE_NEWUSER | _CLONE_NEWNS | _CLONE_NEWPID), f"entering sandbox {sandbox['name']}")
     return not shares_mounts
+
+
+def _open_confined(init: int) -> int:
+    """Return a descriptor of the command that runs under bubblewrap below *init*, as soon as it is there; EnterFailed if it is not."""
+    for _ in range(_LOOKS):
+        bubblewrap = first_child(init)
+        command = None if bubblewrap is None else command_of(bubblewrap)
+        if bubblewrap is not None and command is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process = os.pidfd_open(command)
+                # Otherwise it has ended, and the pid may be another's.
+                if command_of(bubblewrap) == command:
+                    return process
+                os.close(process)
+        time.sleep(_LOOK)
+    raise EnterFailed("its command does not run under bubblewrap, or has ended")
 
 
 def check_runs(sandbox: dict[str, Any]) -> None:
@@ -375,6 +440,8 @@ def wait(pid: int) -> int:
     """Return the exit code of the child *pid*, whatever signals come meanwhile."""
     while True:
         try:
-            return exit_code(os.waitpid(pid, 0)[1])
+            code = exit_code(os.waitpid(pid, 0)[1])
         except InterruptedError:
             continue
+        _remove_groups(pid)
+        return code

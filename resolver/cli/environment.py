@@ -1,4 +1,4 @@
-"""The environment that `--env` and `--env-file` give a command."""
+"""The environment of a command: what it has of the caller's, and what `--env` and `--env-file` give it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,39 @@ from collections.abc import Mapping
 from typing import Any
 
 from resolver.cli.client import Refused
+from resolver.cli.users import identity_of
+
+PASSED_ON = ("PATH", "HOME", "USER", "SHELL", "TERM", "LANG", "TZ")
+"""What a command has of the caller's variables, beside those whose names begin with LC_."""
+_OF_THE_NEST = "BERTH_ROOTLESS"
+
+
+def inherited(*, everything: bool = False, user: str = "") -> dict[str, str]:
+    """Return the caller's variables that a command has, as far as a record can keep them: those whose octets are no UTF-8 it can't.
+
+    *everything*: all of them, not only `PASSED_ON`. *user*: `USER[:GROUP]` as whom it runs, whose HOME, USER and SHELL it gets; Refused
+    if there is none.
+    """
+    found = {
+        name: value
+        for name, value in os.environ.items()
+        if (everything or name in PASSED_ON or name.startswith("LC_")) and name != _OF_THE_NEST and _is_text(name + value)
+    }
+    if not user:
+        return found
+    identity = identity_of(user)
+    own = {"HOME": identity.home or "/", "USER": identity.name, "SHELL": identity.shell}
+    return {name: value for name, value in {**found, **own}.items() if value is not None}
+
+
+def _is_text(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def explicit_environment(values: Mapping[str, Any]) -> dict[str, str]:

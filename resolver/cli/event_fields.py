@@ -35,7 +35,9 @@ def _more(event: Mapping[str, Any]) -> dict[str, str]:
     identity, code = event.get("id") or "", event.get("exit_code")
     found = {"id": identity[:12], "network": event["network"], "node": event["node"], "cause": event.get("cause")}
     shown = {key: str(value).replace(" ", "-") for key, value in found.items() if value}
-    return shown | ({} if code is None else {"exit_code": str(code)})
+    # A sentence, so it stands last.
+    detail = {"detail": event["detail"]} if event.get("detail") else {}
+    return shown | ({} if code is None else {"exit_code": str(code)}) | detail
 
 
 def _time(seconds: float) -> str:
@@ -72,7 +74,7 @@ def tests(event: Mapping[str, Any]) -> dict[str, Test]:
     """Return filter → test of *event*."""
 
     def is_sandbox(text: str) -> bool:
-        named = event["kind"] in ("sandbox", "endpoint") and text == event["name"]
+        named = event["kind"] in ("sandbox", "endpoint", "egress") and text == event["name"]
         return named or (event["kind"] == "sandbox" and _is_id(event, text))
 
     def is_network(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,8 +11,8 @@ from resolver.cli.client import Refused, connect, send, socket_path
 
 
 def event_stream(path: str) -> Iterator[dict[str, Any]]:
-    """Yield the events of `GET` *path* until the daemon ends them; Refused if it has none to tell."""
-    with connect(socket_path(), reads_only=True) as sock:
+    """Yield the events of `GET` *path* until the daemon ends them, or is killed; Refused if it has none to tell."""
+    with contextlib.suppress(ConnectionResetError), connect(socket_path(), reads_only=True) as sock:
         send(sock, "GET", path)
         # Nothing may happen for days.
         sock.settimeout(None)

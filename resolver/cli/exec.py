@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 from resolver.cli import command_record, enter
 from resolver.cli.client import find_sandbox
-from resolver.cli.environment import explicit_environment
-from resolver.cli.run import check_streams, exit_code
+from resolver.cli.environment import explicit_environment, inherited
+from resolver.cli.rights import rights_of
+from resolver.cli.run import check_streams, descriptors_of, exit_code
 from resolver.cli.sandbox_parser import arguments_of, usage_error, without_dashes
+from resolver.isolation.told import isolation_of
 from resolver.numbers import whole_number
 
 
@@ -32,8 +32,9 @@ def _exec(arguments: list[str]) -> int:
     check_streams("exec", values)
     enter.check_privilege()
     sandbox = find_sandbox(name, project=values.get("project"), index=number)
-    identity = _identity(values.get("user"))
-    home = {"HOME": identity.home} if identity is not None and identity.home else {}
+    descriptors = descriptors_of("exec", values)
+    given_rights = rights_of(sandbox, user=values.get("user"), privileged=bool(values.get("privileged")), descriptors=descriptors)
+    caller = inherited(everything=bool(values.get("env_all")), user=values.get("user", isolation_of(sandbox)["user"]))
     record = command_record.read(sandbox)
     given = {} if record is None else record.variables
     asked = values.get("workdir")
@@ -41,17 +42,8 @@ def _exec(arguments: list[str]) -> int:
     return enter.join(
         sandbox,
         command,
-        environment={**os.environ, **home, **sandbox["environment"], **given, **explicit_environment(values)},
+        environment={**caller, **sandbox["environment"], **given, **explicit_environment(values)},
         directory=of_sandbox or enter.working_directory(asked),
-        identity=identity,
+        given=given_rights,
         detached=values.get("detach", False),
     )
-
-
-def _identity(text: str | None) -> enter.Identity | None:
-    """Return what `--user USER[:GROUP]` means, names being those of the host; None if it was not given."""
-    if text is None:
-        return None
-    from resolver.cli.users import identity_of
-
-    return identity_of(text)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from resolver.cli import enter
+from resolver.cli import enter, rights
 from resolver.cli.client import NoDaemon, Refused, call
 from resolver.cli.health_rules import OUTPUT, Result, Tracker, target_of, url_of
 from resolver.cli.system_calls import EnterFailed, end_with_parent
@@ -82,6 +82,7 @@ class _Checker:
         self._check: dict[str, Any] = sandbox["health_check"]
         self._environment = environment
         self._directory = directory
+        self._rights = rights.rights_of(sandbox)
         self._tracker = Tracker(self._check)
         self._told = self._tracker.status
         self._tell_at = 0.0
@@ -162,8 +163,9 @@ class _Checker:
     def _be_probe(self, report: int) -> NoReturn:
         """Be the process of one probe: enter the sandbox, look, and write exit code and output to *report*."""
         try:
-            enter.enter_sandbox(self._sandbox)
             kind, *words = self._check["test"]
+            _load(kind)
+            enter.enter_sandbox(self._sandbox)
             match kind:
                 case "CMD":
                     found = self._command(words)
@@ -193,6 +195,7 @@ class _Checker:
             os.dup2(writing, 2)
             for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
                 signal.signal(number, signal.SIG_DFL)
+            rights.take_or_report(self._rights, failed, enter.FAILED)
             enter.execute(words, self._environment, self._directory, failed)
         os.close(writing)
         os.close(failed)
@@ -218,6 +221,16 @@ class _Checker:
             code, message = enter.failure(text.decode(errors="replace"))
             return code, message
         return code, output.decode(errors="replace")
+
+
+def _load(kind: str) -> None:
+    """Load what a probe needs before the sandbox is entered: later that would be what the sandbox has at its place."""
+    import warnings  # noqa: F401
+
+    if kind in ("TCP", "HTTP"):
+        import socket  # noqa: F401
+    if kind == "HTTP":
+        import http.client  # noqa: F401
 
 
 def _connect(target: str, timeout: float) -> tuple[int, str]:

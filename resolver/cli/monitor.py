@@ -22,7 +22,7 @@ from resolver.cli.client import Refused, call
 from resolver.cli.output_log import STREAMS, OutputLog
 from resolver.cli.restarting import Restarting
 from resolver.cli.sandbox_calls import register
-from resolver.cli.system_calls import EnterFailed, unread
+from resolver.cli.system_calls import EnterFailed, close_inherited, unread
 from resolver.cli.whole_file import write_whole
 
 _AT_ONCE = 65_536
@@ -42,6 +42,7 @@ def start(sandbox: Mapping[str, Any], process: Mapping[str, Any]) -> int:
         code = enter.FAILED
         try:
             os.close(reading)
+            close_inherited()
             os.setsid()
             code = _Monitor(dict(sandbox), process, writing).run()
         finally:

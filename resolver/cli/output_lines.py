@@ -53,6 +53,10 @@ class Reader:
                 yield Line(parts[0][0], stream, b"".join(text for _, text in parts))
         self._parts.clear()
 
+    def unfinished(self) -> int:
+        """Return how many lines have begun, and have no end yet, of what was read."""
+        return sum(bool(parts) for parts in self._parts.values())
+
     def close(self) -> None:
         """Close the file that is read."""
         if self._file is not None:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from resolver.cli import ps as sandbox_list
-from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL, call, sandboxes_path
+from resolver.cli.client import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, call, sandboxes_path
 from resolver.cli.filters import BadFilter, matches, read_filters
 from resolver.cli.list_options import of_list
 from resolver.cli.listing import BadFormat, Listing, check_format, print_listing
-from resolver.cli.sandbox_fields import ports_of, state
+from resolver.cli.sandbox_fields import is_stopped, ports_of, state
 from resolver.cli.sandbox_parser import parse_all, usage_error
 
 _LS, _PS = "compose ls", "compose ps"
@@ -43,10 +43,14 @@ def ls(arguments: list[str]) -> int:
 def existing(*, stopped: bool) -> list[dict[str, Any]]:
     """Return the projects of which there is anything: Name, Status, Networks.
 
-    Status is Compose's, `running(3)`, or `no sandboxes` if only networks are left. *stopped*: or was, and is kept.
+    Status is Compose's, `running(3)`, or `no sandboxes` if only networks are left. *stopped*: what is stopped, too.
     """
-    sandboxes: list[dict[str, Any]] = call("GET", sandboxes_path(stopped=stopped))
+    everything: list[dict[str, Any]] = call("GET", sandboxes_path(stopped=True))
     networks: list[dict[str, Any]] = call("GET", "/v1/networks")
+    sandboxes = [sandbox for sandbox in everything if stopped or not is_stopped(sandbox)]
+    # As Compose does: a project of which everything is stopped is left out, and one of which only networks are left is not.
+    stopped_ones = {_project(sandbox) for sandbox in everything} - {_project(sandbox) for sandbox in sandboxes}
+    networks = [network for network in networks if _project(network) not in stopped_ones]
     names = sorted({thing["labels"][PROJECT_LABEL] for thing in (*sandboxes, *networks) if PROJECT_LABEL in thing["labels"]})
     found = []
     for name in names:
@@ -59,6 +63,11 @@ def existing(*, stopped: bool) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _project(thing: Mapping[str, Any]) -> str | None:
+    label: str | None = thing["labels"].get(PROJECT_LABEL)
+    return label
 
 
 def ps(
@@ -82,12 +91,28 @@ def ps(
         services(named)
     if known is not None:
         members = [sandbox for sandbox in members if sandbox["labels"].get(SERVICE_LABEL) in known()]
-    wanted = [sandbox for sandbox in members if not named or sandbox["labels"].get(SERVICE_LABEL) in named]
+    label = _service_or_one_off if values.get("all", False) else _service
+    wanted = [sandbox for sandbox in members if label(sandbox) in named or (not named and (label(sandbox) or not is_one_off(sandbox)))]
     try:
         sandbox_list.show(sandbox_list.chosen(wanted, values), values, more=compose_fields)
     except (BadFilter, BadFormat) as error:
         usage_error(_PS, error)
     return 0
+
+
+def is_one_off(sandbox: Mapping[str, Any]) -> bool:
+    """Return whether `berth compose run` has made it: most commands on a project without names of services pass it by, as Compose's do."""
+    return ONE_OFF_LABEL in sandbox["labels"]
+
+
+def _service(sandbox: Mapping[str, Any]) -> str | None:
+    label: str | None = sandbox["labels"].get(SERVICE_LABEL)
+    return label
+
+
+def _service_or_one_off(sandbox: Mapping[str, Any]) -> str | None:
+    label: str | None = sandbox["labels"].get(ONE_OFF_LABEL)
+    return label or _service(sandbox)
 
 
 def of_project(sandboxes: list[dict[str, Any]], project: str) -> list[dict[str, Any]]:

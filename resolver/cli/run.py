@@ -7,17 +7,19 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resolver.cli import enter
 from resolver.cli.client import Refused, call
-from resolver.cli.environment import explicit_environment
+from resolver.cli.environment import explicit_environment, inherited
 from resolver.cli.output import complain, print_plan, print_warnings
 from resolver.cli.sandbox_calls import delete, hold_for_a_moment, register
 from resolver.cli.sandbox_options import BadOption, sandbox_body
 from resolver.cli.sandbox_parser import arguments_of, usage_error, without_dashes
 from resolver.cli.system_calls import EnterFailed
+from resolver.isolation.told import isolation_of, withheld_of
+from resolver.numbers import whole_number
 
 if TYPE_CHECKING:
     from resolver.cli.restarting import Restarting
@@ -54,39 +56,113 @@ def exit_code(action: Callable[[], int]) -> int:
 
 def _run(arguments: list[str]) -> int:
     values, operands = arguments_of("run", arguments)
-    command, detach = without_dashes(operands), values.get("detach", False)
+    confine, command = _confined_directory(values, without_dashes(operands))
+    detach = values.get("detach", False)
     if not command and not values.get("dry_run"):
         usage_error("run", "a command is missing")
     check_streams("run", values)
     if values.get("rm") and values.get("restart", "no") != "no":
         usage_error("run", "conflicting options: cannot specify both --restart and --rm; leave one of them out")
     body = _body(values, command)
+    isolation = with_places(body.get("isolation", {}), confine)
+    if isolation:
+        body["isolation"] = isolation
     if values.get("dry_run"):
         print_plan(call("POST", "/v1/sandboxes?dry_run=1", body))
         return 0
     enter.check_privilege()
     explicit = explicit_environment(values)
+    caller = inherited(everything=bool(values.get("env_all")), user=isolation.get("user", ""))
+    descriptors = descriptors_of("run", values)
     if detach:
-        return run_detached(body, process_body(values, command, explicit))
+        return run_detached(body, process_body(values, command, explicit, caller))
     is_told = any(name in values for name in _ABOUT_THE_END)
-    process = {**process_body(values, command, explicit), "remove": True} if is_told else None
-    return run_in_foreground(body, command, explicit, enter.working_directory(values.get("workdir")), process)
+    process = {**process_body(values, command, explicit, caller), "remove": True} if is_told else None
+    directory = enter.working_directory(values.get("workdir"))
+    return run_in_foreground(body, command, Variables(caller, explicit), directory, process, descriptors)
+
+
+class Variables(NamedTuple):
+    """Variables of a command. *caller*: those that it has of the caller's. *explicit*: those that win over all others."""
+
+    caller: Mapping[str, str]
+    explicit: Mapping[str, str]
+
+
+def with_places(isolation: Mapping[str, Any], confine: str | None = None) -> dict[str, Any]:
+    """Return *isolation* with absolute paths in the place of those that begin where the caller is. *confine*: what is writable."""
+    found = dict(isolation)
+    if confine is not None:
+        found["confine"] = confine
+    if "volumes" in found:
+        found["volumes"] = [_with_whole_source(text) for text in found["volumes"]]
+    return found
+
+
+def _with_whole_source(volume: str) -> str:
+    source, colon, rest = volume.partition(":")
+    return f"{os.path.abspath(os.path.expanduser(source))}{colon}{rest}" if source.startswith((".", "~")) else volume
+
+
+def _confined_directory(values: dict[str, Any], command: list[str]) -> tuple[str | None, list[str]]:
+    """Return which directory `--confine` leaves writable, None without it, and the command.
+
+    A word between it and the command is that directory: no program is one.
+    """
+    given = values.get("confine")
+    if given is None:
+        return None, command
+    if given is True and command and (os.path.isdir(command[0]) or command[1:2] == ["--"]):
+        from resolver.cli.sandbox_parser import parse
+
+        try:
+            more, operands = parse("run", command[1:])
+        except BadOption as error:
+            usage_error("run", error)
+        for name, value in more.items():
+            values[name] = [*values.get(name, []), *value] if isinstance(value, list) else value
+        given, command = command[0], without_dashes(operands)
+    directory = os.path.abspath("." if given is True else os.path.expanduser(str(given)))
+    if not os.path.isdir(directory):
+        usage_error("run", f"--confine {given}: there is no such directory")
+    return directory, command
+
+
+def descriptors_of(command: str, values: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the descriptors that `--preserve-fd` names; exits with 2 for one that is not open, or can't be kept."""
+    texts = [part for text in values.get("preserve_fd", ()) for part in text.split(",")]
+    found = []
+    for text in texts:
+        number = whole_number(text, 3, 1_000_000)
+        if number is None:
+            usage_error(command, f"--preserve-fd {text}: it should be a number from 3 on; 0, 1 and 2 are always kept")
+        try:
+            os.fstat(number)
+        except OSError:
+            usage_error(command, f"--preserve-fd {text}: descriptor {number} is not open")
+        found.append(number)
+    if found and values.get("detach"):
+        usage_error(command, "--preserve-fd: what runs in the background has no descriptors of the caller; leave -d out")
+    return tuple(found)
 
 
 def run_in_foreground(
     body: dict[str, Any],
     command: list[str],
-    explicit: Mapping[str, str],
+    variables: Variables,
     directory: enter.WorkingDirectory,
     process: dict[str, Any] | None = None,
+    descriptors: Sequence[int] = (),
 ) -> int:
     """Run *command* in a new sandbox as *body* says, remove that when it has ended, and return its exit code.
 
-    *explicit*: variables that win over all others. *process*: what the daemon has to know of the command, if its end is not as usual.
+    *process*: what the daemon has to know of the command, if its end is not as usual. *descriptors*: those above 2 that it has too.
     """
     # Before anything exists: a terminal's Ctrl-C is for the command, a SIGTERM is handed on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+    # Until there is somebody to hand them on to they wait.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
     if process is not None:
         hold_for_a_moment()
     sandbox = call("POST", "/v1/sandboxes", body if process is None else {**body, "process": process})
@@ -94,10 +170,11 @@ def run_in_foreground(
     path = f"/v1/sandboxes/{sandbox['id']}"
     restarting = None if process is None else _restarting(sandbox["id"], process["restart"])
     # An explicit variable wins, in its own spelling only (PX-3).
-    environment = {**os.environ, **sandbox["environment"], **explicit}
+    environment = {**variables.caller, **sandbox["environment"], **variables.explicit}
     from resolver.cli import command_record
 
-    command_record.write(sandbox, explicit, directory.path)
+    command_record.write(sandbox, variables.explicit, directory.path)
+    warn_of_withheld(sandbox)
 
     def start(tell: Callable[[int], None]) -> int:
         pid = enter.start(
@@ -106,6 +183,7 @@ def run_in_foreground(
             environment=environment,
             directory=directory,
             register=tell,
+            descriptors=descriptors,
         )
         if sandbox.get("health_check") is not None:
             _check_health(sandbox, pid, environment, directory)
@@ -120,6 +198,15 @@ def run_in_foreground(
         delete(path, call)
         raise
     return _remove(path, _wait(pid) if restarting is None else _wait_and_start_again(pid, start, restarting))
+
+
+def warn_of_withheld(sandbox: Mapping[str, Any]) -> None:
+    """Say which capabilities a command in *sandbox* lacks though they were asked for."""
+    asked, withheld = isolation_of(sandbox), withheld_of(sandbox)
+    wanted = {name.upper().removeprefix("CAP_") for name in asked["cap_add"]}
+    lacking = [name for name in withheld if asked["privileged"] or "ALL" in wanted or name in wanted]
+    if lacking:
+        complain(f"warning: {sandbox['name']} has egress rules, so its commands lack {', '.join(lacking)}, which lead out of it")
 
 
 def _about_images(error: EnterFailed, command: list[str], run: str = "berth run") -> str:
@@ -181,6 +268,7 @@ def _wait(pid: int, before_the_end: Callable[[], None] = lambda: None) -> int:
 
     for number in _FORWARDED:
         signal.signal(number, hand_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
     return enter.wait(pid)
 
 
@@ -191,6 +279,7 @@ def run_detached(body: dict[str, Any], process: dict[str, Any]) -> int:
     hold_for_a_moment()
     sandbox = call("POST", "/v1/sandboxes", {**body, "process": process})
     print_warnings(sandbox)
+    warn_of_withheld(sandbox)
     try:
         monitor.start(sandbox, process)
     except EnterFailed as error:
@@ -203,7 +292,7 @@ def run_detached(body: dict[str, Any], process: dict[str, Any]) -> int:
     return 0
 
 
-def process_body(values: Mapping[str, Any], command: list[str], explicit: dict[str, str]) -> dict[str, Any]:
+def process_body(values: Mapping[str, Any], command: list[str], explicit: Mapping[str, str], caller: Mapping[str, str]) -> dict[str, Any]:
     """Return the `process` of a body of `POST /v1/sandboxes` for the options *values*."""
     directory = enter.working_directory(values.get("workdir"))
     try:
@@ -214,8 +303,8 @@ def process_body(values: Mapping[str, Any], command: list[str], explicit: dict[s
         usage_error("run", f"--stop-timeout must be a number of seconds, not {values['stop_timeout']!r}")
     return {
         "command": list(command),
-        "environment": enter.inherited(),
-        "explicit": explicit,
+        "environment": dict(caller),
+        "explicit": dict(explicit),
         "directory": directory.path,
         "directory_required": directory.required,
         "stop_signal": values.get("stop_signal", "TERM"),
@@ -244,6 +333,11 @@ def _body(values: dict[str, Any], command: list[str]) -> dict[str, Any]:
     check = _health_check(values)
     if check is not None:
         body["health_check"] = check
+    if "egress" in body:
+        # Few have rules, and each module that is imported is waited for.
+        from resolver.cli.egress_files import with_files
+
+        body["egress"] = with_files(body["egress"])
     body.setdefault("name", _name(command))
     return {**body, "owner_pid": os.getpid(), "default_network": True}
 

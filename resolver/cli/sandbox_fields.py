@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from resolver.cli import age
-from resolver.cli.client import PROJECT_LABEL, SERVICE_LABEL
+from resolver.cli.client import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL
 from resolver.cli.filters import BadFilter, Test, has_label
 from resolver.cli.output import port_texts, shown_id
 from resolver.cli.table import tied
@@ -38,6 +38,12 @@ def state(sandbox: Mapping[str, Any]) -> str:
     if sandbox.get("waits"):
         return "waiting"
     return "running" if sandbox["leader"] is not None else "created"
+
+
+def is_stopped(sandbox: Mapping[str, Any]) -> bool:
+    """Return whether the command of *sandbox* has ended."""
+    run = sandbox.get("run")
+    return run is not None and bool(run["state"] == "exited")
 
 
 def status(sandbox: Mapping[str, Any], now: float) -> str:
@@ -108,7 +114,7 @@ def docker_fields(sandbox: Mapping[str, Any], command: str, now: float, *, whole
         "Mounts": "",
         "LocalVolumes": "0",
         "Size": "0B",
-        "Service": sandbox["labels"].get(SERVICE_LABEL, ""),
+        "Service": sandbox["labels"].get(SERVICE_LABEL) or sandbox["labels"].get(ONE_OFF_LABEL, ""),
         "Project": sandbox["labels"].get(PROJECT_LABEL, ""),
         "Addresses": ",".join(sandbox["addresses"]),
         "Pid": sandbox["pid"],

@@ -37,6 +37,14 @@ class Kind(Enum):
     """`SANDBOX[:ALIAS]`, may be repeated; an object of alias → sandbox."""
     NETWORKS = "networks"
     """`NAME[,key=value...]`, may be repeated; a list of endpoints."""
+    SIZE = "size"
+    """`512m`; octets."""
+    DECIMAL = "decimal"
+    """`1.5`; a number."""
+    DURATION = "duration"
+    """`30s`, or seconds; a number of seconds."""
+    OPTIONAL = "optional"
+    """A text behind `=`, or nothing; then true."""
 
     @property
     def repeats(self) -> bool:
@@ -51,6 +59,8 @@ class Scope(Enum):
     """A field of the body of `POST /v1/sandboxes`."""
     ENDPOINT = "endpoint"
     """A field of an entry of `networks` in that body; as an option of `run` and `attach`, of the first entry."""
+    ISOLATION = "isolation"
+    """A field of `isolation` in that body."""
     CLIENT = "client"
     """Nowhere: the client itself acts on it."""
 
@@ -135,7 +145,7 @@ COMMANDS = (
     ),
 )
 
-GROUPS = ("Sandbox", "Networks", "First network", "Names", "Ports", "Command", "Health", "Always so")
+GROUPS = ("Sandbox", "Networks", "First network", "Names", "Ports", "Command", "Rights", "Files", "Bounds", "Health", "Always so")
 """The headings of the help, in order."""
 
 
@@ -150,6 +160,12 @@ def _client(flags: tuple[str, ...], meaning: str, commands: tuple[str, ...], **m
     return Option(flags, meaning, "Command", "", scope=Scope.CLIENT, commands=commands, **more)
 
 
+def _isolation(group: str, flags: tuple[str, ...], meaning: str, field: str, **more: Any) -> Option:
+    """Return an option of `run` about what its command has of the host; Docker has it too, unless *docker* says otherwise."""
+    known = {"docker": next(flag for flag in flags if flag.startswith("--")), "commands": ("run",), **more}
+    return Option(flags, meaning, group, field, scope=Scope.ISOLATION, **known)
+
+
 def _health(flag: str, meaning: str, metavar: str | None, **more: Any) -> Option:
     """Return an option of `run` about the health check of the command."""
     return Option((flag,), meaning, "Health", "", scope=Scope.CLIENT, commands=("run",), metavar=metavar, **more)
@@ -160,7 +176,7 @@ def _habit(flags: tuple[str, ...], meaning: str, commands: tuple[str, ...], **mo
     return Option(flags, meaning, "Always so", "", kind=Kind.FLAG, scope=Scope.CLIENT, commands=commands, **more)
 
 
-_LIST, _PAIRS, _NUMBER, _FLAG = Kind.LIST, Kind.PAIRS, Kind.NUMBER, Kind.FLAG
+_LIST, _PAIRS, _NUMBER, _FLAG, _SIZE = Kind.LIST, Kind.PAIRS, Kind.NUMBER, Kind.FLAG, Kind.SIZE
 
 # fmt: off
 OPTIONS = (
@@ -186,6 +202,8 @@ OPTIONS = (
            kind=_LIST, metavar="net.KEY=VALUE", compose="sysctls", docker="--sysctl"),
     Option(("--forward",), "Be a router: forward packets between the sandbox's networks.", "Sandbox", "forward",
            kind=_FLAG, compose="x-forward"),
+    Option(("--egress",), "What the sandbox may reach: names, addresses, networks, all, none; @./FILE and @LIST for lists.", "Networks",
+           "egress", kind=_LIST, metavar="RULE[,RULE...]", compose="x-egress"),
     Option(("--gateway",), "Let the networks replace the default route that the namespace has; it comes back on detach.", "Sandbox",
            "gateway", kind=_FLAG, commands=("attach",)),
 
@@ -236,12 +254,14 @@ OPTIONS = (
             kind=_LIST, metavar="KEY[=VALUE]", compose="environment", docker="--env"),
     _client(("--env-file",), "File of environment variables, one on each line.", ("run", "exec"),
             kind=_LIST, metavar="FILE", compose="env_file", docker="--env-file", completes="file"),
+    _client(("--env-all",), "Give the command all variables of the caller, not only PATH, HOME, USER, SHELL, TERM, LANG, LC_* and TZ.",
+            ("run", "exec"), kind=_FLAG),
+    _client(("--preserve-fd",), "Descriptors above 2 that the command has too; all others are closed.", ("run", "exec"),
+            kind=_LIST, metavar="N[,N...]"),
     _client(("-w", "--workdir"), "Directory to run in.", ("run", "exec"), metavar="DIRECTORY",
             default="the current one; for exec, the sandbox's", compose="working_dir", docker="--workdir", completes="directory"),
     _client(("-d", "--detach"), "Return as soon as the command runs, and of run: its names resolve.", ("run", "exec"),
             kind=_FLAG, docker="--detach"),
-    _client(("-u", "--user"), "User and group to run as, by name or number.", ("exec",),
-            metavar="USER[:GROUP]", default="the caller", docker="--user"),
     _client(("--index",), "Which replica of the service.", ("exec",), kind=_NUMBER, metavar="NUMBER", default="1"),
     _client(("--project",), "SANDBOX is a service of this Compose project.", ("exec",), metavar="NAME"),
     _client(("--rm",), "Keep nothing when the command ends: with -d the sandbox stays, stopped, otherwise.", ("run",),
@@ -252,6 +272,39 @@ OPTIONS = (
             metavar="SIGNAL", default="TERM", docker="--stop-signal"),
     _client(("--stop-timeout",), "Seconds between that signal and KILL; -1 for no KILL.", ("run",),
             metavar="SECONDS", default="10", docker="--stop-timeout"),
+    _isolation("Rights", ("-u", "--user"), "User and group to run as, by the host's names or numbers.", "user", metavar="USER[:GROUP]",
+               default="the caller; for exec, the sandbox's", compose="user", commands=("run", "exec")),
+    _isolation("Rights", ("--cap-add",), "Capability that the command may have beside the usual ones; ALL for all.", "cap_add",
+               kind=_LIST, metavar="NAME", compose="cap_add"),
+    _isolation("Rights", ("--cap-drop",), "Capability that it may not have; ALL for all.", "cap_drop",
+               kind=_LIST, metavar="NAME", compose="cap_drop"),
+    _isolation("Rights", ("--privileged",), "All capabilities, setuid programs, and all of /proc and /sys: the host is not protected.",
+               "privileged", kind=_FLAG, compose="privileged", commands=("run", "exec")),
+    _isolation("Rights", ("--security-opt",), "no-new-privileges=false lets setuid programs work; systempaths=unconfined masks nothing.",
+               "security_options", kind=_LIST, metavar="OPTION", compose="security_opt"),
+    _isolation("Rights", ("--group-add",), "Additional group, by name or number; there are no others.", "groups",
+               kind=_LIST, metavar="GROUP", compose="group_add"),
+
+    _client(("--confine",), "Run under bubblewrap: the host's files read-only, /tmp and the home empty, DIRECTORY writable.", ("run",),
+            kind=Kind.OPTIONAL, metavar="DIRECTORY", default="the current one", completes="directory"),
+    _isolation("Files", ("--read-only",), "Let the command write to no file but what --tmpfs and -v give.", "read_only",
+               kind=_FLAG, compose="read_only"),
+    _isolation("Files", ("--tmpfs",), "Directory in memory.", "tmpfs",
+               kind=_LIST, metavar="PATH[:OPTIONS]", compose="tmpfs"),
+    _isolation("Files", ("-v", "--volume"), "Show a file or directory of the host at another place too.", "volumes",
+               kind=_LIST, metavar="SOURCE:TARGET[:ro]", compose="volumes", completes="file"),
+    _isolation("Files", ("--shm-size",), "Bound of /dev/shm.", "shm_size", kind=_SIZE, metavar="SIZE", compose="shm_size"),
+
+    _isolation("Bounds", ("--timeout",), "End the command after so long: TERM, then KILL; the exit code is 124.", "timeout",
+               kind=Kind.DURATION, metavar="DURATION", docker=None),
+    _isolation("Bounds", ("-m", "--memory"), "Memory that all processes of the sandbox may use.", "memory",
+               kind=_SIZE, metavar="SIZE", compose="mem_limit"),
+    _isolation("Bounds", ("--cpus",), "Processors that they may use.", "cpus", kind=Kind.DECIMAL, metavar="NUMBER", compose="cpus"),
+    _isolation("Bounds", ("--pids-limit",), "Processes and threads that there may be.", "pids",
+               kind=_NUMBER, metavar="NUMBER", compose="pids_limit"),
+    _isolation("Bounds", ("--ulimit",), "Limit of each process, of getrlimit(2); -1 for none.", "ulimits",
+               kind=_LIST, metavar="NAME=SOFT[:HARD]", compose="ulimits"),
+
     _health("--health-cmd", "Command that finds out whether all is well: it exits with 0.", "COMMAND", docker="--health-cmd"),
     _health("--health-tcp", "Port that takes connections if all is well.", "[HOST:]PORT"),
     _health("--health-http", "URL that is answered with 200 to 399 if all is well; 8080/health is short for localhost.", "URL"),
@@ -316,10 +369,34 @@ def value_of(option: Option, texts: Iterable[str]) -> Any:
                 return int(given[-1])
             except ValueError as error:
                 raise BadOption(f"{option.name} must be a number, not {given[-1]!r}") from error
-        case Kind.TEXT:
+        case Kind.TEXT | Kind.OPTIONAL:
             return given[-1]
         case Kind.FLAG:
             return True
+        case Kind.SIZE | Kind.DECIMAL | Kind.DURATION:
+            return _measure(option, given[-1])
+
+
+def _measure(option: Option, text: str) -> float:
+    """Return the size, number or time that *text* means."""
+    if option.kind is Kind.SIZE:
+        from resolver.isolation.bounds import size_of
+
+        try:
+            return size_of(text)
+        except ValueError as error:
+            raise BadOption(f"{option.name}: {error}") from error
+    try:
+        return float(text)
+    except ValueError as error:
+        if option.kind is Kind.DURATION:
+            from resolver.cli.duration import seconds_of
+
+            seconds = seconds_of(text)
+            if seconds is not None:
+                return seconds
+        what = "a time such as 30s or 1m30s" if option.kind is Kind.DURATION else "a number"
+        raise BadOption(f"{option.name} must be {what}, not {text!r}") from error
 
 
 def link_option(text: str) -> tuple[str, str]:
@@ -366,6 +443,8 @@ def sandbox_body(values: Mapping[str, Any], *, default_network: str | None = Non
         value = value_of(option, given if option.kind.repeats else [given])
         if option.scope is Scope.SANDBOX:
             body[option.field] = value
+        elif option.scope is Scope.ISOLATION:
+            body.setdefault("isolation", {})[option.field] = value
         elif option.scope is Scope.ENDPOINT:
             of_first_network.append((option, value))
     for option, value in of_first_network:

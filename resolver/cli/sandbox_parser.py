@@ -69,7 +69,7 @@ def _take_letters(values: dict[str, Any], known: dict[str, Option], letters: str
     for at, letter in enumerate(letters, 1):
         flag = f"-{letter}"
         option = _find(known, flag, command)
-        if option.kind is Kind.FLAG:
+        if option.kind in (Kind.FLAG, Kind.OPTIONAL):
             values[option.dest] = True
             continue
         _put(values, option, flag, letters[at:].removeprefix("=") or None, words)
@@ -90,6 +90,9 @@ def _put(values: dict[str, Any], option: Option, flag: str, text: str | None, wo
             values[option.dest] = True
         else:
             values.pop(option.dest, None)
+        return
+    if text is None and option.kind is Kind.OPTIONAL:
+        values[option.dest] = True
         return
     if text is None:
         text = next(words, None)
@@ -112,7 +115,7 @@ def _find(known: dict[str, Option], flag: str, command: str, value: str | None =
     option = known.get(flag)
     if option is not None:
         return option
-    if command == "attach" and any(flag in other.flags for other in OPTIONS if other.scope is Scope.CLIENT):
+    if command == "attach" and any(flag in other.flags for other in OPTIONS if other.scope in (Scope.CLIENT, Scope.ISOLATION)):
         raise BadOption(f"{flag} is for a command that berth starts, and attach starts none; use it with `berth run` or `berth exec`")
     from resolver.cli import docker_options
 

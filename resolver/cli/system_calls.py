@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -30,6 +31,15 @@ def check(result: int, what: str) -> int:
 def end_with_parent() -> None:
     """Have this process killed when the thread that has started it ends (PR_SET_PDEATHSIG in prctl(2))."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def close_inherited() -> None:
+    """Close the descriptors above 2 that who started this process has left open, such as a shell's lock. Python's own are not passed on."""
+    for name in os.listdir("/proc/self/fd"):
+        descriptor = int(name)
+        with contextlib.suppress(OSError):
+            if descriptor > 2 and os.get_inheritable(descriptor):
+                os.close(descriptor)
 
 
 def unread(pipe: int) -> int:

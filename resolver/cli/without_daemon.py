@@ -19,11 +19,11 @@ import sys
 import time
 from typing import Any
 
-from resolver.cli.connection import NoDaemon, Refused, connect, run_directory, socket_path
+from resolver.cli.connection import NoDaemon, Refused, connect, run_directory, socket_path, uses_daemon_of_root
+from resolver.rootless import places
 
 _ABOUT_THE_DAEMON = ("/v1/stop", "/v1/resolve", "/v1/cache", "/v1/doctor", "/v1/status", "/v1/events", "/v1/nodes")
 _ANY_SAVED = "SELECT 1 FROM item WHERE value IS NOT NULL AND (key LIKE 'network/%' OR key LIKE 'sandbox/%' OR key LIKE 'run/%') LIMIT 1"
-_DEFAULT_STATE_DIR, _CONFIGURATION = "/var/lib/berth", "/etc/berth/berth.toml"
 _START_TIMEOUT = 20.0
 """Seconds for a daemon to answer; the last one may have to end before."""
 _LOOK = 0.01
@@ -33,7 +33,7 @@ def starts_one(method: str, path: str) -> bool:
     """Return whether a request is a reason to start a daemon. See the module."""
     if path.partition("?")[0].startswith(_ABOUT_THE_DAEMON):
         return False
-    return method != "GET" or _has_saved_state()
+    return method != "GET" or has_saved_state()
 
 
 def answer(path: str, missing: NoDaemon) -> Any:
@@ -49,7 +49,7 @@ def answer(path: str, missing: NoDaemon) -> Any:
     raise Refused(f"no such {kind.removesuffix('es' if kind == 'sandboxes' else 's')}: {unquote(name)}; there is none", "not-found")
 
 
-def _has_saved_state() -> bool:
+def has_saved_state() -> bool:
     """Return whether a daemon would find a network or a sandbox, running or stopped; False for those who could not start it."""
     if not _may_start():
         return False
@@ -58,8 +58,8 @@ def _has_saved_state() -> bool:
 
 
 def _may_start() -> bool:
-    """Return whether this user may start a daemon; also root of a user namespace may."""
-    return os.geteuid() == 0
+    """Return whether this user may start a daemon: everybody his own, in his nest."""
+    return not uses_daemon_of_root()
 
 
 def _is_filled(directory: str) -> bool:
@@ -86,16 +86,16 @@ def _has_records(path: str) -> bool:
 
 def _state_directory() -> str:
     """Return where a daemon that is started without options has its state: environment, configuration file, default."""
-    given = os.environ.get("BERTH_STATE_DIR")
-    if given:
-        return given
+    own = places.places(os.geteuid(), os.environ)
+    if os.environ.get(places.STATE):
+        return own.state_dir
     try:
-        with open(os.environ.get("BERTH_CONFIG") or _CONFIGURATION, "rb") as file:
+        with open(own.config, "rb") as file:
             import tomllib
 
-            return str(tomllib.load(file).get("state_dir") or _DEFAULT_STATE_DIR)
+            return str(tomllib.load(file).get("state_dir") or own.state_dir)
     except (OSError, ValueError):
-        return _DEFAULT_STATE_DIR
+        return own.state_dir
 
 
 def start_daemon() -> None:
@@ -104,11 +104,13 @@ def start_daemon() -> None:
     Another client may start one at the same time, which then serves both; one that stops may be there still, and is waited for.
     """
     directory = run_directory()
+    if places.is_nest() and not _is_holder(1):
+        raise Refused("this command is in a sandbox, from where no daemon is started")
     try:
         os.makedirs(directory, mode=0o711, exist_ok=True)
         log = open(f"{directory}/daemon.log", "ab", opener=lambda path, flags: os.open(path, flags, 0o600))  # noqa: SIM115 (handed on)
     except OSError as error:
-        hint = "; berth needs root: use sudo" if error.errno in (errno.EACCES, errno.EPERM) else ""
+        hint = "; set BERTH_RUN_DIR to a directory that you may write to" if error.errno in (errno.EACCES, errno.EPERM) else ""
         raise Refused(f"{directory}: {error.strerror}{hint}") from error
     end = time.monotonic() + _START_TIMEOUT
     with log:
@@ -124,17 +126,8 @@ def start_daemon() -> None:
 
 def _try_to_start(log: Any, directory: str, end: float) -> str | None:
     """Start a daemon, and return None as soon as one answers at the socket; if it ends before, the last line that it has written."""
-    import subprocess
-
     start = os.fstat(log.fileno()).st_size
-    process = subprocess.Popen(
-        [sys.executable, "-m", "resolver", "daemon", "--exit-when-idle"],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-        cwd="/",
-    )
+    process = _DaemonOfHolder(f"{directory}/daemon.log", start) if places.is_nest() else _daemon(log)
     while True:
         has_ended = process.poll() is not None
         try:
@@ -148,9 +141,50 @@ def _try_to_start(log: Any, directory: str, end: float) -> str | None:
                 # Nobody waits for it: it outlives this process. One that finds another daemon ends by itself.
                 process.returncode = 0
             return None
+    from resolver.rootless.holder_words import DAEMON_ENDED
+
     with open(f"{directory}/daemon.log", errors="replace") as file:
         file.seek(start)
-        output = file.read().strip().splitlines()
+        output = [line for line in file.read().strip().splitlines() if not line.startswith(DAEMON_ENDED)]
     another = next((line for line in output if "another berth daemon" in line), None)
     told = another or (output[-1] if output else "it exited without output")
     return told.removeprefix("berth: ")
+
+
+def _daemon(log: Any) -> Any:
+    """Start a daemon, and return its process."""
+    import subprocess
+
+    return subprocess.Popen(
+        [sys.executable, "-m", "resolver", "daemon", "--exit-when-idle"],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        cwd="/",
+    )
+
+
+class _DaemonOfHolder:
+    """A daemon that the first process of a nest starts, and whose end that one notes in its log, from *start* on."""
+
+    def __init__(self, log: str, start: int) -> None:
+        from resolver.rootless.holder_words import DAEMON_ENDED, DAEMON_WANTED
+
+        self._ended = DAEMON_ENDED.encode()
+        self._log = log
+        self._start = start
+        self.returncode: int | None = None
+        os.kill(1, DAEMON_WANTED)
+
+    def poll(self) -> int | None:
+        """Return 1 once it has ended, as `subprocess.Popen.poll` returns an exit code; None before."""
+        with open(self._log, "rb") as file:
+            file.seek(self._start)
+            return 1 if any(line.startswith(self._ended) for line in file) else None
+
+
+def _is_holder(pid: int) -> bool:
+    """Return whether *pid* is the first process of a nest, and not that of a sandbox."""
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return b"resolver.rootless.holder" in file.read()

@@ -5,31 +5,42 @@ HTTP itself is in `http_api`, the shapes are in `schema`, the document that desc
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from netcore.errors import InvalidRequest
 from netcore.model import Network, Sandbox
 from resolver import limits
-from resolver.daemon import convert, health_shapes, lifecycle_handlers, openapi, schema, schema_findings
+from resolver.daemon import (
+    cache_shapes,
+    convert,
+    egress_api,
+    health_shapes,
+    lifecycle_handlers,
+    openapi,
+    record_handlers,
+    schema,
+    schema_findings,
+)
 from resolver.daemon.api_route import DRY_RUN, ApiReply, ApiRequest, ApiRoute, Caller, OtherResponse, QueryParameter
 from resolver.daemon.doctor import Doctor
 from resolver.daemon.dry_run import DryRun
+from resolver.daemon.egress_operations import EgressOperations
 from resolver.daemon.events import Cause, Events
 from resolver.daemon.health import Health
+from resolver.daemon.hosts_block import HostsBlock
 from resolver.daemon.lifecycle import Lifecycle
 from resolver.daemon.lifecycle_handlers import stopped_view
 from resolver.daemon.lookup import Lookup
+from resolver.daemon.moments import moment
 from resolver.daemon.operations import Operations
 from resolver.daemon.owners import Owners
+from resolver.daemon.record_operations import RecordOperations
+from resolver.daemon.record_shapes import RecordBody, RecordView
 from resolver.daemon.run_shapes import process
 from resolver.daemon.runs import Run, Runs
 from resolver.errors import Forbidden
 from resolver.numbers import whole_number
-
-_LAST_MOMENT = 253_402_300_800
-"""The end of the year 9999, in seconds since 1970."""
 
 
 class Admin:
@@ -44,9 +55,12 @@ class Admin:
         operations: Operations,
         lifecycle: Lifecycle,
         runs: Runs,
+        egress: EgressOperations,
         dry_run: DryRun,
         owners: Owners,
         lookup: Lookup,
+        records: RecordOperations,
+        hosts_block: HostsBlock,
         events: Events,
         health: Health,
         doctor: Doctor,
@@ -54,9 +68,12 @@ class Admin:
         proxies: Mapping[str, Mapping[str, str]],
         stop: Callable[[], None],
     ) -> None:
-        self._operations = operations
+        self.operations = operations
+        self.records = records
+        self.hosts_block = hosts_block
         self.lifecycle = lifecycle
         self.runs = runs
+        self.egress = egress
         self._dry_run = dry_run
         self.owners = owners
         self._lookup = lookup
@@ -74,30 +91,34 @@ class Admin:
     # --- networks -----------------------------------------------------------------------------------------------
 
     async def create_network(self, request: ApiRequest[schema.NetworkBody]) -> schema.NetworkView | ApiReply:
-        owner = await self.owners.find(request.body.owner_pid)
-        wanted = convert.network_request(request.body, owner)
+        owner = await self.owners.find(request.body.owner_pid, request.caller.pid)
+        problems = self.records.problems(request.body.records, request.body.name)
+        wanted = convert.network_request(request.body, owner, problems=problems)
         if request.dry_run:
             return ApiReply(await self._dry_run.create_network(wanted), 200)
-        network, warnings = await self._operations.create_network(wanted)
+        network, warnings = await self.operations.create_network(wanted)
+        if request.body.records:
+            await record_handlers.add_to_new(self, network, request.body.records)
         return await self._network_view(network, warnings)
 
     async def list_networks(self, request: ApiRequest[None]) -> list[schema.NetworkView]:
-        return [convert.network_view(details) for details in await self._operations.networks()]
+        networks = await self.operations.networks()
+        return [convert.network_view(details, self.records.views(details.network)) for details in networks]
 
     async def show_network(self, request: ApiRequest[None]) -> schema.NetworkView:
-        return await self._network_view(self._operations.find_network(request.path["network"]))
+        return await self._network_view(self.operations.find_network(request.path["network"]))
 
     async def remove_network(self, request: ApiRequest[None]) -> schema.OutcomeView | schema.PlanView:
         if request.dry_run:
             return await self._dry_run.remove_network(request.path["network"])
-        name = await self._operations.remove_network(request.path["network"], wait=_waits(request))
+        name = await self.operations.remove_network(request.path["network"], wait=_waits(request))
         return schema.OutcomeView(f"network {name} removed")
 
     async def prune_networks(self, request: ApiRequest[schema.PruneBody]) -> schema.PrunedView:
-        return schema.PrunedView(await self._operations.prune_networks(request.body))
+        return schema.PrunedView(await self.operations.prune_networks(request.body))
 
     async def _network_view(self, network: Network, warnings: Iterable[str] = ()) -> schema.NetworkView:
-        return convert.network_view(await self._operations.details_of_network(network), warnings)
+        return convert.network_view(await self.operations.details_of_network(network), self.records.views(network), warnings)
 
     # --- sandboxes ----------------------------------------------------------------------------------------------
 
@@ -105,9 +126,9 @@ class Admin:
         body = request.body
         if request.caller.uid != 0:
             await self._check_rights(body, request.caller)
-        owner = await self.owners.find(body.owner_pid if body.owner_pid is not None else body.pid)
+        owner = await self.owners.find(body.owner_pid if body.owner_pid is not None else body.pid, request.caller.pid)
         # A descriptor says nothing of the other namespaces of the process that holds it.
-        leader = await self.owners.find(body.pid) if body.netns is None and body.fd is None else None
+        leader = await self.owners.find(body.pid, request.caller.pid) if body.netns is None and body.fd is None else None
         wanted = convert.sandbox_request(body, _adopted_netns(request), owner, leader)
         started = None if body.process is None else process(body.process)
         if started is not None and (wanted.netns is not None or wanted.follows):
@@ -118,7 +139,7 @@ class Admin:
             raise InvalidRequest("persist", "only a sandbox without a process and with a namespace of its own can be made again")
         if request.dry_run:
             return ApiReply(await self._dry_run.create_sandbox(wanted, on_default=body.default_network), 200)
-        sandbox, warnings = await self._operations.create_sandbox(wanted, on_default=body.default_network, process=started)
+        sandbox, warnings = await self.operations.create_sandbox(wanted, on_default=body.default_network, process=started)
         return self.sandbox_view(sandbox, warnings)
 
     async def _check_rights(self, body: schema.SandboxBody, caller: Caller) -> None:
@@ -137,24 +158,26 @@ class Admin:
 
     async def list_sandboxes(self, request: ApiRequest[None]) -> list[schema.SandboxView]:
         stopped = {run.id: run for run in self.lifecycle.stopped()}
-        running = [details for details in self._operations.sandboxes() if details.sandbox.id not in stopped]
+        running = [details for details in self.operations.sandboxes() if details.sandbox.id not in stopped]
         views = [convert.sandbox_view(details, self._proxies) for details in running]
         if request.flag(_ALL.name):
             views = sorted([*views, *(stopped_view(run, self.runs) for run in stopped.values())], key=lambda view: view.name)
         return views
 
     async def show_sandbox(self, request: ApiRequest[None]) -> schema.SandboxView:
-        sandbox = self._operations.find(request.path["sandbox"])
+        sandbox = self.operations.find(request.path["sandbox"])
         if isinstance(sandbox, Run):
             return stopped_view(sandbox, self.runs)
-        told_by_plugins = await self._operations.told_by_plugins(sandbox) if request.flag("plugins") else None
-        return convert.sandbox_view(self._operations.details_of_sandbox(sandbox), self._proxies, (), told_by_plugins)
+        told_by_plugins = await self.operations.told_by_plugins(sandbox) if request.flag("plugins") else None
+        return convert.sandbox_view(self.operations.details_of_sandbox(sandbox), self._proxies, (), told_by_plugins)
 
     async def change_sandbox(self, request: ApiRequest[schema.SandboxChange]) -> schema.SandboxView:
-        found = self._operations.find(request.path["sandbox"])
+        found = self.operations.find(request.path["sandbox"])
         if isinstance(found, Run) and request.body.name and request.body == schema.SandboxChange(name=request.body.name):
             await self.lifecycle.rename_stopped(found, request.body.name)
             return stopped_view(self.runs.get(found.id) or found, self.runs)
+        if isinstance(found, Run) and request.body.egress is not None and request.body == schema.SandboxChange(egress=request.body.egress):
+            return stopped_view(await self.egress.change_stopped(found, request.body.egress), self.runs)
         if request.body.restarting is not None:
             return self.sandbox_view(await self.lifecycle.note_restart(request.path["sandbox"], request.body.restarting))
         if request.body.start_no_more:
@@ -162,14 +185,16 @@ class Admin:
         if request.body.health is not None:
             health = health_shapes.health(request.body.health)
             return self.sandbox_view(await self.lifecycle.note_health(request.path["sandbox"], health))
-        owner = await self.owners.find(request.body.owner_pid)
+        owner = await self.owners.find(request.body.owner_pid, request.caller.pid)
         leader = await self.owners.find_child(request.body.leader_pid, request.caller.pid)
-        sandbox = await self._operations.change_sandbox(request.path["sandbox"], name=request.body.name, owner=owner, leader=leader)
+        if request.body.egress is not None:
+            await self.egress.change(request.path["sandbox"], request.body.egress)
+        sandbox = await self.operations.change_sandbox(request.path["sandbox"], name=request.body.name, owner=owner, leader=leader)
         return self.sandbox_view(sandbox)
 
     async def remove_sandbox(self, request: ApiRequest[None]) -> schema.OutcomeView | schema.PlanView:
         if request.dry_run:
-            found = self._operations.find(request.path["sandbox"])
+            found = self.operations.find(request.path["sandbox"])
             if isinstance(found, Run):
                 return schema.PlanView([f"remove the record and the output of sandbox {found.name}"])
             return await self._dry_run.remove_sandbox(found.id)
@@ -178,42 +203,42 @@ class Admin:
         if text is not None and code is None:
             raise InvalidRequest(_EXIT_CODE.name, f"{text!r:.60} is not a number from 0 to 255")
         cause = Cause.REQUEST if text is None else Cause.COMMAND_ENDED
-        name, warnings = await self._operations.remove_sandbox(request.path["sandbox"], cause, lambda: code, wait=_waits(request))
+        name, warnings = await self.operations.remove_sandbox(request.path["sandbox"], cause, lambda: code, wait=_waits(request))
         return schema.OutcomeView(f"sandbox {name} removed", list(warnings))
 
     async def connect_sandbox(self, request: ApiRequest[schema.ConnectBody]) -> schema.SandboxView | schema.PlanView:
         wanted = convert.endpoint_request(request.body, request.path["network"])
-        if isinstance(self._operations.find(request.body.sandbox), Run):
+        if isinstance(self.operations.find(request.body.sandbox), Run):
             return await lifecycle_handlers.connect_stopped(self, request, wanted)
         if request.dry_run:
             return await self._dry_run.connect(request.body.sandbox, wanted)
-        sandbox, warnings = await self._operations.connect(request.body.sandbox, wanted)
+        sandbox, warnings = await self.operations.connect(request.body.sandbox, wanted)
         return self.sandbox_view(sandbox, warnings)
 
     async def disconnect_sandbox(self, request: ApiRequest[schema.DisconnectBody]) -> schema.SandboxView | schema.PlanView:
-        if isinstance(self._operations.find(request.body.sandbox), Run):
+        if isinstance(self.operations.find(request.body.sandbox), Run):
             return await lifecycle_handlers.disconnect_stopped(self, request)
         if request.dry_run:
             return await self._dry_run.disconnect(request.body.sandbox, request.path["network"])
         wait = _waits(request)
-        sandbox, warnings = await self._operations.disconnect(request.body.sandbox, request.path["network"], wait=wait)
+        sandbox, warnings = await self.operations.disconnect(request.body.sandbox, request.path["network"], wait=wait)
         return self.sandbox_view(sandbox, warnings)
 
     def sandbox_view(self, sandbox: Sandbox, warnings: Iterable[str] = ()) -> schema.SandboxView:
         """Return what is told of a sandbox."""
-        return convert.sandbox_view(self._operations.details_of_sandbox(sandbox), self._proxies, warnings)
+        return convert.sandbox_view(self.operations.details_of_sandbox(sandbox), self._proxies, warnings)
 
     # --- names --------------------------------------------------------------------------------------------------
 
     async def resolve_name(self, request: ApiRequest[schema.ResolveBody]) -> schema.ResolveView:
         body = request.body
-        sandbox = self._operations.find_sandbox(body.sandbox) if body.sandbox else None
+        sandbox = self.operations.find_sandbox(body.sandbox) if body.sandbox else None
         return await self._lookup.resolve(body.name, body.type, sandbox)
 
-    async def show_cache(self, request: ApiRequest[None]) -> schema.CacheView:
+    async def show_cache(self, request: ApiRequest[None]) -> cache_shapes.CacheView:
         service = self._lookup.service
         found, entries = await self._lookup.cached(request.query.get("name"), _limit(request))
-        return schema.CacheView(
+        return cache_shapes.CacheView(
             found=found,
             size=service.cache.size,
             bound=service.cache.settings.size,
@@ -222,16 +247,16 @@ class Admin:
             entries=entries,
         )
 
-    async def flush_cache(self, request: ApiRequest[schema.FlushBody]) -> schema.FlushView:
-        return schema.FlushView(self._lookup.forget(request.body.name))
+    async def flush_cache(self, request: ApiRequest[cache_shapes.FlushBody]) -> cache_shapes.FlushView:
+        return cache_shapes.FlushView(self._lookup.forget(request.body.name))
 
     # --- the daemon ---------------------------------------------------------------------------------------------
 
     async def list_nodes(self, request: ApiRequest[None]) -> list[schema.NodeView]:
-        return [convert.node_view(details) for details in await self._operations.nodes()]
+        return [convert.node_view(details) for details in await self.operations.nodes()]
 
     async def stream_events(self, request: ApiRequest[None]) -> AsyncGenerator[schema.EventView, None]:
-        return self._events.listen(_moment(request, _SINCE), _moment(request, _UNTIL))
+        return self._events.listen(moment(request, _SINCE), moment(request, _UNTIL))
 
     async def show_status(self, request: ApiRequest[None]) -> schema.StatusView:
         return await self._health.status()
@@ -287,19 +312,6 @@ def _limit(request: ApiRequest[None]) -> int:
     return limit
 
 
-def _moment(request: ApiRequest[None], parameter: QueryParameter) -> float | None:
-    text = request.query.get(parameter.name)
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not abs(seconds) <= _LAST_MOMENT:
-        raise InvalidRequest(parameter.name, f"{text!r:.60} is not a number of seconds since 1970")
-    return seconds
-
-
 _PLAN = OtherResponse(200, "what a dry run would do", schema.PlanView)
 _ALL = QueryParameter("all", "Those that are stopped too.", "boolean")
 _PLUGINS = QueryParameter("plugins", "Ask network plugins for information about the endpoints.", "boolean")
@@ -326,6 +338,19 @@ ROUTES: tuple[ApiRoute, ...] = (
     ApiRoute(
         method="DELETE", path="/v1/networks/{network}", operation_id="removeNetwork", summary="Remove a network without endpoints",
         query=(DRY_RUN, _WAIT), response=schema.OutcomeView | schema.PlanView, handler=Admin.remove_network,
+    ),
+    ApiRoute(
+        method="GET", path="/v1/networks/{network}/records", operation_id="listRecords", summary="List the static names of a network",
+        response=list[RecordView], handler=record_handlers.list_records,
+    ),
+    ApiRoute(
+        method="POST", path="/v1/networks/{network}/records", operation_id="addRecord", summary="Add a static name to a network",
+        body=RecordBody, status=201, response=RecordView, handler=record_handlers.add_record,
+    ),
+    ApiRoute(
+        method="DELETE", path="/v1/networks/{network}/records", operation_id="removeRecords",
+        summary="Remove static names from a network: all of a name, or those of a type, or the one with certain data",
+        query=record_handlers.WHICH, response=list[RecordView], handler=record_handlers.remove_records,
     ),
     ApiRoute(
         method="POST", path="/v1/networks/prune", operation_id="pruneNetworks", summary="Remove networks without endpoints",
@@ -387,12 +412,17 @@ ROUTES: tuple[ApiRoute, ...] = (
         body=schema.ResolveBody, reads_only=True, response=schema.ResolveView, handler=Admin.resolve_name,
     ),
     ApiRoute(
+        method="POST", path="/v1/host-names/write", operation_id="writeHostNames",
+        summary="Write the names of sandboxes to the host's /etc/hosts, if it has marks for them",
+        response=schema.OutcomeView, handler=record_handlers.write_host_names,
+    ),
+    ApiRoute(
         method="GET", path="/v1/cache", operation_id="showCache", summary="Show cached answers of upstreams", query=(_NAME, _LIMIT),
-        response=schema.CacheView, handler=Admin.show_cache,
+        response=cache_shapes.CacheView, handler=Admin.show_cache,
     ),
     ApiRoute(
         method="POST", path="/v1/cache/flush", operation_id="flushCache", summary="Remove answers from the cache",
-        body=schema.FlushBody, response=schema.FlushView, handler=Admin.flush_cache,
+        body=cache_shapes.FlushBody, response=cache_shapes.FlushView, handler=Admin.flush_cache,
     ),
     ApiRoute(
         method="GET", path="/v1/events", operation_id="streamEvents", summary="Stream events, one JSON object a line",
@@ -431,5 +461,6 @@ ROUTES: tuple[ApiRoute, ...] = (
         method="GET", path="/v1/openapi.json", operation_id="showOpenApi", summary="This document",
         response=dict[str, Any], handler=Admin.show_openapi,
     ),
+    *egress_api.ROUTES,
 )  # fmt: skip
 """Every operation of the admin API."""

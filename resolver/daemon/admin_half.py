@@ -19,15 +19,21 @@ from resolver.daemon.config import DaemonConfig
 from resolver.daemon.doctor import Doctor
 from resolver.daemon.dropped import DroppedPackets
 from resolver.daemon.dry_run import DryRun
+from resolver.daemon.egress_log import EgressLog
+from resolver.daemon.egress_operations import EgressOperations
+from resolver.daemon.egress_records import EgressRecords
 from resolver.daemon.events import Events
 from resolver.daemon.health import Health
+from resolver.daemon.host_side import HostSide
 from resolver.daemon.http_api import HttpApi
 from resolver.daemon.lifecycle import Lifecycle
 from resolver.daemon.lookup import Lookup
 from resolver.daemon.operations import Operations
 from resolver.daemon.owners import Owners
+from resolver.daemon.record_operations import RecordOperations
 from resolver.daemon.resolver_half import ResolverHalf
 from resolver.daemon.runs import Runs
+from resolver.daemon.static_names import StaticNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,8 @@ async def serve(
     runs: Runs,
     automatic_networks: AutomaticNetworks,
     owners: Owners,
+    static_names: StaticNames,
+    host_side: HostSide,
     events: Events,
     doctor: Doctor,
     state_warnings: Callable[[], tuple[str, ...]],
@@ -56,6 +64,8 @@ async def serve(
     drift: DriftWatch,
     firewall_warnings: Callable[[], tuple[str, ...]],
     exits_when_idle: bool,
+    egress_log: EgressLog,
+    egress_records: EgressRecords,
     stop: Callable[[], None],
     stack: AsyncExitStack,
 ) -> AdminHalf:
@@ -65,17 +75,19 @@ async def serve(
     health = Health(
         version=startup.version(), firewall=config.firewall, exits_when_idle=exits_when_idle, operations=operations,
         registry=resolver.registry, lookup=lookup, host=resolver.host, dropped=dropped, firewall_warnings=firewall_warnings,
-        host_warnings=lambda: (*state_warnings(), *controller.host_warnings(), *drift.warnings()),
+        host_warnings=lambda: (*state_warnings(), *host_side.warnings(), *controller.host_warnings(), *drift.warnings()),
         unwritable=unwritable, guard=lambda: controller.protection().value, clock=time.monotonic,
     )  # fmt: skip
     sources = metrics.MetricSources(
         controller=controller, registry=resolver.registry, service=resolver.service, pool=resolver.pool, dropped=dropped,
-        repairs=drift.repairs, is_writable=lambda: unwritable() is None, clock=time.monotonic,
+        repairs=drift.repairs, refusals=egress_log.refusals, is_writable=lambda: unwritable() is None, clock=time.monotonic,
     )  # fmt: skip
     handlers = admin.Admin(
         operations=operations, lifecycle=lifecycle, runs=runs,
-        dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup, events=events,
-        health=health, doctor=doctor, render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop,
+        egress=EgressOperations(controller, resolver.registry.egress, egress_log, egress_records, events, runs),
+        dry_run=DryRun(controller, automatic_networks), owners=owners, lookup=lookup,
+        records=RecordOperations(static_names, config.suffix), hosts_block=host_side.block, events=events, health=health, doctor=doctor,
+        render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop,
     )  # fmt: skip
     http_api = HttpApi(admin.ROUTES, handlers)
     await admin_listeners.serve(

@@ -31,6 +31,7 @@ from resolver.daemon import api_tls
 from resolver.daemon.admission import Admission, Peer, Scope
 from resolver.daemon.api_route import Caller
 from resolver.daemon.config import DaemonConfig
+from resolver.rootless import places
 
 log = logging.getLogger(__name__)
 
@@ -269,7 +270,7 @@ async def serve(
     is made as soon as it can. Without them it raises OSError.
     """
     remote = api_tls.remote_api(config)
-    run_directory = Path(config.run_dir)
+    run_directory = Path(places.socket_directory(config.run_dir))
     for name, scope, group in (("berth.sock", Scope.CHANGE, config.socket_group), ("berth-ro.sock", Scope.READ, config.read_group)):
         runner = await _set_up(application(admission, scope), stack)
         unix = UnixListener(run_directory / name, group or None, Listener(runner, admission))

@@ -13,8 +13,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-import os
-import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
@@ -28,25 +26,26 @@ import uvloop
 
 from netcore.controller import Controller
 from netcore.controller.assembly import assemble
-from netcore.controller.checks import SetAsideCheck, UnrecordedCheck
 from netcore.controller.drift.watch import DriftWatch
 from netcore.controller.recovery import recall, restore
-from netcore.controller.settings import Settings
 from netcore.errors import NetcoreError, Unavailable
 from netcore.keeper import descriptor_store
 from netcore.keeper.kept_sockets import KeptSockets
-from netcore.kernel import capabilities, claim, netns, nft, process
-from netcore.kernel.notifications import PATHS, Notifications
-from netcore.model import NetnsPath, Sandbox, SandboxId
-from netcore.plan import ipam
+from netcore.kernel import capabilities, claim, nft, process
+from netcore.kernel.notifications import Notifications
+from netcore.model import Sandbox
 from netcore.store.records import Records
-from netcore.store.sqlite import SqliteStore, open_store
+from netcore.store.sqlite import open_store
 from resolver import limits
-from resolver.daemon import clustering, logs, signals, startup
+from resolver.daemon import clustering, gateway_resolver, logs, outside, queries_in_hand, signals, startup
 from resolver.daemon.config import DaemonConfig
-from resolver.daemon.doctor import Doctor
-from resolver.daemon.drift_check import DriftCheck
+from resolver.daemon.controller_settings import settings_of
+from resolver.daemon.doctor_checks import make_doctor
+from resolver.daemon.egress_look import EgressLook
+from resolver.daemon.egress_start import follow_configuration, start_egress
 from resolver.daemon.events import Events
+from resolver.daemon.host_resolver import HostResolver
+from resolver.daemon.host_side import HostSide
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.idle import wait_until_idle
 from resolver.daemon.keeper_watch import KeeperWatch
@@ -55,23 +54,21 @@ from resolver.daemon.operations import Operations
 from resolver.daemon.other_firewalls import OtherFirewalls
 from resolver.daemon.owners import Owners
 from resolver.daemon.path_watch import PathWatch
-from resolver.daemon.refusal_check import RefusalCheck
 from resolver.daemon.registry import Registry
 from resolver.daemon.reload import Reload
 from resolver.daemon.resolver_drift import ResolverComparison
 from resolver.daemon.resolver_half import ResolverHalf
 from resolver.daemon.restoration import Restoration
 from resolver.daemon.runs import Runs
+from resolver.daemon.static_names import StaticNames, load_static_names
+from resolver.daemon.update_start import take_updates
 from resolver.daemon.works import make_works
 from resolver.daemon.writable_again import WritableAgain
 from resolver.engine.cache import Cache, CacheSettings
-from resolver.engine.upstream import Upstream
 from resolver.service import DnsService
-from resolver.transport import in_hand
 from resolver.transport.in_hand import InHand, Unanswered
 from resolver.transport.poller import Poller
 from resolver.transport.upstream import OpenSocket, UpstreamPool
-from resolver.transport.upstream_socket import open_datagram
 from resolver.wire import name as names
 
 if TYPE_CHECKING:
@@ -152,6 +149,7 @@ class _RunningDaemon:
         """Follow another configuration, in what can change while the daemon runs."""
         logs.configure(config.log_level)
         self.admin.handlers.set_proxies(config.proxies)
+        await follow_configuration(config, self.controller, self.registry)
         await self.registry.configure(config)
 
     async def log_status(self) -> None:
@@ -192,35 +190,26 @@ async def _start(
     store = await open_store(config.state_dir, config.run_dir)
     stack.push_async_callback(store.close)
     records = Records(store, boot)
-    settings = await _settings(config)
+    settings = await settings_of(config)
     if settings.firewall:
         _claim_namespace(stack)
-    kept = KeptSockets(config.run_dir, config.keep_sockets)
-    # Only the daemon that has the state may have its sockets.
-    await asyncio.to_thread(kept.open)
-    stack.callback(kept.close)
-    queries = await asyncio.to_thread(_take_over_queries, kept)
+    kept = await _open_kept(config, stack)
+    queries = await asyncio.to_thread(queries_in_hand.take_over, kept)
 
-    async def open_socket(sandbox_id: str | None, upstream: Upstream, kind: int) -> socket.socket:
-        if not sandbox_id:
-            return open_datagram(upstream, kind)
-        path = controller.netns_path(SandboxId(sandbox_id))
-        return await controller.workers.run(lambda: _inside(path, lambda: open_datagram(upstream, kind)))
-
-    async def subscribe(sandbox_id: str | None) -> Notifications:
-        if not sandbox_id:
-            return Notifications(*PATHS)
-        path = controller.netns_path(SandboxId(sandbox_id))
-        return await controller.workers.run(lambda: _inside(path, lambda: Notifications(*PATHS)))
-
-    resolver = _make_resolver(config, open_socket, subscribe, lambda sandbox: controller.files_of(sandbox.id), kept, queries.here, stack)
+    edge = outside.edge_at(settings.edge)
+    sockets = outside.Sockets(edge, lambda: controller)
+    static_names = await load_static_names(store)
+    resolver = _make_resolver(
+        config, sockets.open, sockets.subscribe, lambda sandbox: controller.files_of(sandbox.id), kept, static_names, queries.here, stack
+    )
     registry = resolver.registry
-    controller = assemble(settings, records, registry, kept=kept, reserved=resolver.host.addresses, clock=_wall_clock)
-    registry.kernel = controller.workers.run
-    registry.follow_socket = controller.parts.sockets.follow
-    resolver.poller.on_error = controller.parts.sockets.note
+    controller = assemble(settings, records, registry, kept=kept, reserved=resolver.host.addresses, clock=_wall_clock, edge=edge)
+    _connect(resolver, controller)
     stack.push_async_callback(controller.close)
     stack.push_async_callback(registry.resolvers.stop)
+    take_updates(config, static_names, resolver, controller.state.networks.values, stack)
+    host_side = HostSide(config, registry, controller.workers.run)
+    stack.push_async_callback(host_side.close)
     events = Events(_wall_clock)
     watches = _make_watches(controller, registry, events, stack)
     runs = Runs(store, Path(config.state_dir, "sandboxes"), controller.workers.run, _wall_clock, keeps_stopped=exits_when_idle)
@@ -228,20 +217,20 @@ async def _start(
     lost = LostHolders(runs, start_due, _wall_clock)
     stack.callback(lost.close)
     works = make_works(
-        config, controller, store, records, events, runs, lost,
+        config, controller, store, records, events, runs, lost, static_names,
         check_firewalls=watches.drift.check_others, firewall_warnings=watches.others.warnings,
     )  # fmt: skip
     await works.lasting.load()
     if settings.vtep is not None:
         controller.overlays.join(await clustering.make(config, settings.vtep, _wall_clock))
+    egress_log, egress_records, look = start_egress(config, controller, registry, resolver.service, events, stack, _wall_clock, kept)
     restoration = Restoration(controller, registry, records)
-    importing = await _restore(controller, resolver, records, events, kept, queries.left, restoration)
+    importing = await _restore(controller, resolver, host_side.resolver, records, events, kept, queries.left, restoration, look)
     restoration.start()
+    host_side.block.start()
     stack.push_async_callback(restoration.close)
-    keeper = KeeperWatch(kept)
-    stack.callback(keeper.close)
-    await keeper.start()
-    doctor, state_warnings = await _make_doctor(config, controller, store, records, events, restoration, watches.drift)
+    keeper = await _watch_keeper(kept, stack)
+    doctor, state_warnings = await make_doctor(config, controller, store, records, events, restoration, watches.drift)
     writable = WritableAgain(config.state_dir, controller, works.operations, restoration, events)
     stack.callback(writable.close)
     writable.follow(store)
@@ -253,11 +242,28 @@ async def _start(
     half = await importing
     admin = await half.serve(
         config, resolver=resolver, controller=controller, operations=works.operations, lifecycle=works.lifecycle, runs=works.runs,
-        automatic_networks=works.automatic_networks, owners=works.owners, events=events, doctor=doctor,
-        state_warnings=lambda: (*state_warnings, *works.followers.warnings()), unwritable=lambda: store.unwritable, drift=watches.drift,
-        firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle, stop=stop.set, stack=stack,
+        automatic_networks=works.automatic_networks, owners=works.owners, static_names=static_names, events=events, doctor=doctor,
+        host_side=host_side, state_warnings=lambda: (*state_warnings, *works.followers.warnings()),
+        unwritable=lambda: store.unwritable, drift=watches.drift,
+        firewall_warnings=watches.others.warnings, exits_when_idle=exits_when_idle,
+        egress_log=egress_log, egress_records=egress_records, stop=stop.set, stack=stack,
     )  # fmt: skip
     return _RunningDaemon(works.operations, works.owners, admin, controller, watches, registry, keeper, lost)
+
+
+async def _open_kept(config: DaemonConfig, stack: AsyncExitStack) -> KeptSockets:
+    """Open what outlives the daemon: only the one that has the state may have its sockets."""
+    kept = KeptSockets(config.run_dir, config.keep_sockets)
+    await asyncio.to_thread(kept.open)
+    stack.callback(kept.close)
+    return kept
+
+
+async def _watch_keeper(kept: KeptSockets, stack: AsyncExitStack) -> KeeperWatch:
+    keeper = KeeperWatch(kept)
+    stack.callback(keeper.close)
+    await keeper.start()
+    return keeper
 
 
 def _claim_namespace(stack: AsyncExitStack) -> None:
@@ -273,27 +279,13 @@ def _claim_namespace(stack: AsyncExitStack) -> None:
         stack.callback(claimed.close)
 
 
-async def _settings(config: DaemonConfig) -> Settings:
-    pools = config.default_address_pools
-    return Settings(
-        run_directory=config.run_dir,
-        netns_directory=config.netns_dir,
-        etc_netns_directory=config.etc_netns_dir,
-        pools4=tuple((base, size) for base, size in pools if base.version == 4) or ipam.DEFAULT_POOLS4,
-        pools6=tuple((base, size) for base, size in pools if base.version == 6) or (ipam.ula_pool(_host_id(config)),),
-        firewall=config.firewall == "nftables",
-        uplinks=config.uplinks,
-        vtep=await asyncio.to_thread(clustering.find_vtep, config),
-        resolver_at_gateways=config.gateway_resolver,
-    )
-
-
 def _make_resolver(
     config: DaemonConfig,
     open_socket: OpenSocket,
     subscribe: Callable[[str | None], Awaitable[Notifications]],
     sandbox_directory: Callable[[Sandbox], Path],
     kept: KeptSockets,
+    static_names: StaticNames,
     queries: InHand,
     stack: AsyncExitStack,
 ) -> ResolverHalf:
@@ -311,7 +303,16 @@ def _make_resolver(
     )
     service = DnsService(pool, Cache(cache_settings), time.monotonic)
     stack.push_async_callback(service.close)
-    return ResolverHalf(host, poller, pool, service, Registry(config, service, poller, host, sandbox_directory, kept))
+    registry = Registry(config, service, poller, host, sandbox_directory, kept, static_names.of)
+    static_names.on_change = lambda network, changed: gateway_resolver.show_static_names(registry.gateway_of(network), changed)
+    return ResolverHalf(host, poller, pool, service, registry)
+
+
+def _connect(resolver: ResolverHalf, controller: Controller) -> None:
+    """Give the resolver half the threads, and the watch over sockets, of the other half."""
+    resolver.registry.kernel = controller.workers.run
+    resolver.registry.follow_socket = controller.parts.sockets.follow
+    resolver.poller.on_error = controller.parts.sockets.note
 
 
 def _make_watches(controller: Controller, registry: Registry, events: Events, stack: AsyncExitStack) -> _Watches:
@@ -327,11 +328,13 @@ def _make_watches(controller: Controller, registry: Registry, events: Events, st
 async def _restore(
     controller: Controller,
     resolver: ResolverHalf,
+    host_resolver: HostResolver,
     records: Records,
     events: Events,
     kept: KeptSockets,
     unanswered: Sequence[Unanswered],
     restoration: Restoration,
+    look: EgressLook,
 ) -> asyncio.Future[ModuleType]:
     """Bring back the networks and sandboxes of the last run, names before all else, and join the cluster.
 
@@ -341,14 +344,19 @@ async def _restore(
     recalled, registry = await recall(controller, records), resolver.registry
     state, resolvers = controller.state, registry.resolvers
     everyone = [sandbox for sandbox in state.sandboxes.values() if not sandbox.ended or state.stack_users(sandbox.id)]
-    restoration.publish(everyone)
+    restoration.publish(everyone, recalled.everything.sandboxes)
     resolvers.expect(unanswered)
     # Who is on an overlay waits for the names that other hosts publish, so as not to be told that they don't exist.
     shared = [network for network in state.networks_here() if network.is_overlay]
     waiting = {sandbox.id: sandbox for network in shared for sandbox, _ in state.members(network.id)}
     await resolvers.go_on_at_gateways(network for network in state.networks_here() if not network.is_overlay)
+    of_host = await host_resolver.start()
+    if of_host is not None:
+        resolvers.answer_again(of_host)
     await restoration.answer_all(sandbox for sandbox in everyone if sandbox.id not in waiting)
     log.info("names are answered sandboxes=%d", len(everyone) - len(waiting))
+    if controller.settings.firewall:
+        look.start()
     importing = asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "resolver.daemon.admin_half")
     if controller.cluster is not None:
         controller.cluster.open()
@@ -374,36 +382,6 @@ async def _restore(
     return importing
 
 
-async def _make_doctor(
-    config: DaemonConfig,
-    controller: Controller,
-    store: SqliteStore,
-    records: Records,
-    events: Events,
-    restoration: Restoration,
-    drift: DriftWatch,
-) -> tuple[Doctor, tuple[str, ...]]:
-    """Return the doctor with all checks, and what must be said loudly of the state: it was damaged, or does not tell of what exists."""
-    unrecorded = UnrecordedCheck(controller, records, restoration.retry)
-    refusal = RefusalCheck(
-        config.state_dir, lambda: store.unwritable, lambda: None if controller.cluster is None else controller.cluster.apart()
-    )
-    doctor = Doctor([refusal, SetAsideCheck(controller, records, restoration.retry), unrecorded, DriftCheck(drift)])
-    warnings = []
-    if store.recovered is not None:
-        warnings.append(store.recovered.describe())
-        events.emit("state", "recovered" if store.recovered.copied else "lost", "berth.db")
-    try:
-        found = await unrecorded.find()
-    except NetcoreError as error:
-        log.error("what exists could not be compared with the state reason=%s", error)
-        found = ()
-    if found:
-        warnings.append(f"{len(found)} things that berth made are in no record; the first: {found[0].describe()}; see `berth doctor`")
-        log.error("things that berth made are in no record count=%d first=%s", len(found), found[0].describe())
-    return doctor, tuple(warnings)
-
-
 async def _at_each(event: asyncio.Event, do: Callable[[], Awaitable[None]]) -> None:
     while True:
         await event.wait()
@@ -418,40 +396,6 @@ def _in_background(stack: AsyncExitStack, *work: Coroutine[Any, Any, None]) -> N
     """Do each *work* beside everything else until *stack* closes."""
     for task in [asyncio.create_task(coroutine) for coroutine in work]:
         stack.callback(task.cancel)
-
-
-_QUERIES = f"queries/{in_hand.VERSION}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Queries:
-    """*left*: what an earlier daemon had read and not answered. *here*: what this one reads."""
-
-    left: Sequence[Unanswered]
-    here: InHand
-
-
-def _take_over_queries(kept: KeptSockets) -> _Queries:
-    left = kept.take_descriptor(_QUERIES)
-    unanswered = in_hand.read(left, time.monotonic()) if left is not None else []
-    here = in_hand.create()
-    kept.keep({_QUERIES: here})
-    if left is not None:
-        os.close(left)
-    return _Queries(unanswered, InHand(here))
-
-
-def _inside(netns_path: NetnsPath, work: Callable[[], _T]) -> _T:
-    with netns.opened(netns_path) as descriptor:
-        return netns.run_inside(descriptor, work)
-
-
-def _host_id(config: DaemonConfig) -> str:
-    """Return a stable id of this host, for its ULA prefix."""
-    try:
-        return Path("/etc/machine-id").read_text().strip() or config.state_dir
-    except OSError:
-        return config.state_dir
 
 
 def _wall_clock() -> float:

@@ -1,6 +1,7 @@
 """Configuration: one TOML file, a few environment variables, the command line. All errors at once, with their path.
 
-Precedence: default < file < environment (BERTH_RUN_DIR, BERTH_STATE_DIR, BERTH_CONFIG) < command line.
+Precedence: default < file < environment (BERTH_RUN_DIR, BERTH_STATE_DIR, BERTH_NETNS_DIR, BERTH_CONFIG) < command line.
+The defaults of an ordinary user are below his own directories: `resolver.rootless.places`.
 """
 
 from __future__ import annotations
@@ -11,28 +12,30 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from ipaddress import IPv6Network, ip_network
+from ipaddress import IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from netcore.drivers.facts import HostConstraints
-from netcore.errors import NetcoreError
+from netcore.egress.settings import NO_SETTINGS, EgressSettings
+from netcore.errors import InvalidRequest, NetcoreError
 from netcore.model import DEFAULT_BRIDGE, IPNetwork, NetworkId
 from netcore.parse import addresses
 from netcore.parse.options import link_name
 from netcore.plan.network import prepare
 from netcore.store import etcd_settings
 from resolver import limits, resolvconf
-from resolver.daemon import convert, proxies
+from resolver.daemon import convert, egress_config, proxies, update_keys
 from resolver.daemon.schema import NetworkBody
+from resolver.daemon.update_keys import UpdateKey
 from resolver.errors import ConfigError, ResolverError
 from resolver.numbers import whole_number
+from resolver.rootless import places
 from resolver.wire import name as names
 
 _T = TypeVar("_T")
-DEFAULT_PATH = "/etc/berth/berth.toml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,9 @@ class DaemonConfig:
     log_level: str = "info"
     gateway_resolver: bool = True
     gateway_resolver_for_host: bool = True
+    host_listen: str = ""
+    host_short_names: bool = False
+    update_keys: tuple[UpdateKey, ...] = ()
     forward: tuple[tuple[str, tuple[str, ...]], ...] = ()
     allow_rebinding: bool = False
     nat64_prefixes: tuple[IPv6Network, ...] = ()
@@ -79,6 +85,7 @@ class DaemonConfig:
     store_grace: int = 600
     keep_sockets: int = 60
     advertise: str = ""
+    egress: EgressSettings = NO_SETTINGS
     default_bridge: NetworkBody = field(default_factory=lambda: NetworkBody(name=DEFAULT_BRIDGE))
 
 
@@ -108,6 +115,9 @@ HELP: dict[str, str] = {
     "log_level": "`debug`, `info`, `warning` or `error`",
     "gateway_resolver": "answer DNS queries on each network's gateway address too",
     "gateway_resolver_for_host": "answer there also programs of this host itself, whoever runs them",
+    "host_listen": "loopback address where this host is told the names of its networks, such as `127.0.0.153:53`",
+    "host_short_names": "tell it NAME directly below the suffix too, from the first network that has it",
+    "update_keys": 'TSIG keys for RFC 2136: `{ddns = {secret_file = "/etc/berth/ddns.key", networks = ["front"]}}`',
     "forward": 'name servers for the names below a domain, queried from the host: `{"corp.example" = ["10.0.0.53"]}`',
     "allow_rebinding": "accept answers of outside name servers that point into our own networks",
     "nat64_prefixes": 'prefixes by which the NAT64 of this site writes IPv4 addresses as IPv6 ones, such as `["2001:db8:64::/96"]`',
@@ -117,6 +127,7 @@ HELP: dict[str, str] = {
     "cache_max_ttl": "maximum time that an answer is cached, in seconds",
     "proxies": 'environment of commands, by network or `default`: `{default = {httpProxy = "http://10.0.0.1:3128"}}`',
     "default_bridge": 'the network `bridge`: `{subnets = ["10.88.0.0/16"], options = {icc = "false"}}`',
+    "egress": 'egress rules: `{default = ["none"], ceiling = ["none", "*.example.org"], sets = {build = ["packages.example.org"]}}`',
     "store": "`etcd://[USER:PASSWORD@]HOST:2379[,HOST..][/PREFIX]` (`etcds://` for TLS) that hosts share for overlay networks",
     "store_ca": "file of CA certificates for etcd",
     "store_certificate": "certificate that this host shows to etcd",
@@ -131,15 +142,38 @@ HELP: dict[str, str] = {
 
 def load(path: str | None, overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> DaemonConfig:
     """Return the effective configuration. *path* None: the default file if it is there. Raises ConfigError."""
-    chosen = path or environment.get("BERTH_CONFIG")
+    uid = os.geteuid()
+    own = places.places(uid, {key: value for key, value in environment.items() if key not in _DIRECTORIES.values()})
+    source = path or own.config
     raw: dict[str, Any] = {}
-    if chosen or Path(DEFAULT_PATH).exists():
-        raw = _read(chosen or DEFAULT_PATH)
-    config = parse(raw, chosen or DEFAULT_PATH)
-    from_environment = {"run_dir": environment.get("BERTH_RUN_DIR"), "state_dir": environment.get("BERTH_STATE_DIR")}
-    for given, source in ((from_environment, "the environment"), (overrides, "the command line")):
-        config = replace(config, **_values({key: value for key, value in given.items() if value}, source))
+    if path or environment.get(places.CONFIG) or Path(own.config).exists():
+        raw = _read(source)
+    config = parse({**_directories(own), **raw}, source)
+    try:
+        config = replace(config, egress=egress_config.with_files(config.egress, own.lists))
+    except (ValueError, InvalidRequest) as error:
+        raise ConfigError(source, (("egress", str(error)),)) from error
+    from_environment = {key: environment.get(variable) for key, variable in _DIRECTORIES.items()}
+    if places.user_of(uid, environment) and environment.get(places.RUN):
+        # Who has another run directory has other namespaces.
+        from_environment["netns_dir"] = places.places(uid, environment).netns_dir
+    for given, where in ((from_environment, "the environment"), (overrides, "the command line")):
+        config = replace(config, **_values({key: value for key, value in given.items() if value}, where))
+    if places.is_nest(environment) and config.run_dir != places.places(uid, environment).run_dir:
+        reason = "without root BERTH_RUN_DIR names it, because every command needs it before the configuration is read"
+        raise ConfigError("the command line" if overrides.get("run_dir") else source, (("run_dir", reason),))
+    if places.is_nest(environment) and config.host_listen:
+        reason = "without root the daemon is in a network namespace of its own, where the host can't ask it; leave it out"
+        raise ConfigError(source, (("host_listen", reason),))
     return config
+
+
+_DIRECTORIES = {"run_dir": places.RUN, "state_dir": places.STATE, "netns_dir": places.NETNS}
+"""Key → variable that goes before the file."""
+
+
+def _directories(own: places.Places) -> dict[str, Any]:
+    return {key: getattr(own, key) for key in _DIRECTORIES}
 
 
 def _read(path: str) -> dict[str, Any]:
@@ -329,6 +363,24 @@ def parse_listen(text: str) -> tuple[str, int]:
     return str(addresses.read(host.removeprefix("[").removesuffix("]"))), number
 
 
+def parse_host_listen(text: str) -> tuple[str, int]:
+    """Return (address, port) of `127.0.0.153`, `127.0.0.153:5353` or `[::1]:53`; ValueError says what is wrong."""
+    if text.count(":") == 1 or text.startswith("["):
+        host, port = parse_listen(text)
+    else:
+        host, port = str(addresses.read(text)), 53
+    if not ip_address(host).is_loopback:
+        raise ValueError(f"{host} is no loopback address, and others than this host could ask there; 127.0.0.153:53 would do")
+    return host, port
+
+
+def _host_listen(value: Any) -> str:
+    text = _text(value)
+    if text:
+        parse_host_listen(text)
+    return text
+
+
 def _listen(value: Any) -> str:
     text = _text(value)
     parse_listen(text)
@@ -363,6 +415,9 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "uplinks": _list(link_name),
     "api_access": _one_of("read", "change"),
     "api_listen": _listen,
+    "host_listen": _host_listen,
+    "host_short_names": _boolean,
+    "update_keys": update_keys.parse,
     "log_level": _one_of("debug", "info", "warning", "error"),
     "gateway_resolver": _boolean,
     "gateway_resolver_for_host": _boolean,
@@ -380,4 +435,5 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "advertise": lambda value: str(addresses.read(_text(value))),
     "proxies": _proxies,
     "default_bridge": _default_bridge,
+    "egress": egress_config.parse,
 }

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from resolver.daemon import egress_config
 from resolver.daemon.config import BRIDGE_KEYS, HELP, DaemonConfig
 
 
@@ -26,6 +27,10 @@ def _file_value(name: str, value: Any) -> Any:
             return [{"base": str(base), "size": size} for base, size in value]
         case "forward":
             return dict(value)
+        case "update_keys":
+            return {key.name: {"algorithm": key.algorithm, "secret_file": key.secret_file, "networks": key.networks} for key in value}
+        case "egress":
+            return egress_config.as_table(value)
         case "default_bridge":
             given = {key: getattr(value, key) for key in BRIDGE_KEYS}
             return {key: setting for key, setting in given.items() if setting not in (None, [], {})}

@@ -6,7 +6,7 @@ a `*Details`, into what the API answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 from netcore import drivers
 from netcore.cluster.state import EndpointRecord, Node
 from netcore.dns_settings import DnsSettings
+from netcore.egress import read
 from netcore.errors import InvalidRequest
 from netcore.model import (
     Endpoint,
@@ -36,9 +37,10 @@ from netcore.plan import gateway
 from netcore.plan.endpoint import parse_endpoint_address
 from netcore.plan.endpoint_names import names_of
 from resolver import resolvconf
-from resolver.daemon import health_shapes
+from resolver.daemon import health_shapes, isolation_shapes
 from resolver.daemon.following import source_text
 from resolver.daemon.proxies import environment
+from resolver.daemon.record_shapes import RecordView
 from resolver.daemon.run_shapes import run_view
 from resolver.daemon.runs import Run
 from resolver.daemon.schema import (
@@ -79,7 +81,7 @@ class SandboxDetails:
     """A sandbox with what belongs to it. *networks*: at least those of its endpoints. *directory*: with its files.
 
     *stack_owner*: the sandbox whose network stack it shares, None if it has its own. *run*: of one that stays when its command has
-    ended, with its *run_directory*. *pid*: of its command, 0 if none runs.
+    ended, with its *run_directory*. *pid*: of its command, 0 if none runs. *hides*, *withheld*: see `SandboxView`.
     """
 
     sandbox: Sandbox
@@ -89,6 +91,8 @@ class SandboxDetails:
     stack_owner: Sandbox | None = None
     run: Run | None = None
     run_directory: Path = Path()
+    hides: tuple[str, ...] = ()
+    withheld: tuple[str, ...] = ()
     pid: int = 0
 
 
@@ -104,8 +108,10 @@ class NodeDetails:
 # --- requests -----------------------------------------------------------------------------------------------------
 
 
-def network_request(body: NetworkBody, owner: Owner | None, *, predefined: bool = False) -> NetworkRequest:
-    """Return what *body* asks for, with what is wrong with the option `forward`. *predefined*: see the request."""
+def network_request(
+    body: NetworkBody, owner: Owner | None, *, predefined: bool = False, problems: Iterable[Problem] = ()
+) -> NetworkRequest:
+    """Return what *body* asks for, with what is wrong with the option `forward`, and more *problems*. *predefined*: see the request."""
     return NetworkRequest(
         name=body.name,
         driver=body.driver,
@@ -123,7 +129,8 @@ def network_request(body: NetworkBody, owner: Owner | None, *, predefined: bool 
         ipam_options=tuple(body.ipam_options.items()),
         owner=owner,
         predefined=predefined,
-        problems=tuple(_wrong_forward(body.options)),
+        egress=egress_texts(body.egress),
+        problems=(*_wrong_forward(body.options), *problems),
     )
 
 
@@ -209,12 +216,19 @@ def sandbox_request(body: SandboxBody, netns: str | None, owner: Owner | None, l
         forwards=body.forward,
         replaces_routes=body.gateway,
         sysctls=tuple(body.sysctls),
+        egress=egress_texts(body.egress),
         labels=tuple(body.labels.items()),
         health_check=None if body.health_check is None else health_shapes.health_check(body.health_check),
         follows="" if source is None else str(source),
         origin="api" if source is None else source.kind.value,
         persists=body.persist,
+        isolation=isolation_shapes.isolation(body.isolation),
     )
+
+
+def egress_texts(rules: Sequence[str | Mapping[str, Any]] | None) -> tuple[str, ...] | None:
+    """Return *rules* as texts: each is one, or an object with its parts (`egress.read.from_json`)."""
+    return None if rules is None else tuple(rule if isinstance(rule, str) else str(read.from_json(rule)) for rule in rules)
 
 
 def _address(field: str, text: str) -> IPAddress:
@@ -230,8 +244,8 @@ def node_view(details: NodeDetails) -> NodeView:
     return NodeView(node.id, node.name, str(node.vtep), details.endpoints, details.is_own)
 
 
-def network_view(details: NetworkDetails, warnings: Iterable[str] = ()) -> NetworkView:
-    """Return what is told of a network."""
+def network_view(details: NetworkDetails, records: Iterable[RecordView] = (), warnings: Iterable[str] = ()) -> NetworkView:
+    """Return what is told of a network. *records*: its static names."""
     network = details.network
     attached = drivers.of(network).host_link(network)
     return NetworkView(
@@ -258,11 +272,13 @@ def network_view(details: NetworkDetails, warnings: Iterable[str] = ()) -> Netwo
         options=dict(network.options),
         labels=dict(network.labels),
         routes=_route_texts(network.routes),
+        egress=list(network.egress) if network.egress is not None else None,
         members=[
             *(_member(sandbox, endpoint) for sandbox, endpoint in details.members),
             *(_remote_member(node, record) for node, record in details.remote_members),
         ],
         created=network.created,
+        records=list(records),
         warnings=list(warnings),
     )
 
@@ -304,6 +320,7 @@ def sandbox_view(
         stack=sandbox.stack.value,
         shared_with=stack_owner.name if stack_owner is not None else "",
         ended=sandbox.ended,
+        egress=list(sandbox.egress) if sandbox.egress is not None else None,
         environment=environment(proxies, [details.networks[endpoint.network_id].name for endpoint in in_gateway_order]),
         pid=details.pid,
         owner_pid=sandbox.owner.pid if sandbox.owner else None,
@@ -322,6 +339,9 @@ def sandbox_view(
         follows=sandbox.follows,
         waits=sandbox.waits,
         persists=sandbox.persists,
+        hides=list(details.hides),
+        withheld=list(details.withheld),
+        isolation=isolation_shapes.view(sandbox.isolation),
     )
 
 

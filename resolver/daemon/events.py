@@ -108,13 +108,14 @@ class Events:
         cause: Cause | None = None,
         exit_code: int | None = None,
         network_id: str | None = None,
+        detail: str | None = None,
     ) -> None:
         """Tell all listeners that *action* happened to the *kind* called *name*, and log what was made or removed.
 
-        *node*: the host where it happened, if that is another one of the cluster.
+        *node*: the host where it happened, if that is another one of the cluster. *detail*: a sentence more.
         """
         why = cause.value if cause is not None else None
-        event = EventView(self._clock(), kind, action, name, network, node, identity, why, exit_code, network_id)
+        event = EventView(self._clock(), kind, action, name, network, node, identity, why, exit_code, network_id, detail)
         if kind in _LOGGED:
             log.info("%s", _log_line(event))
         self._past.append(event)

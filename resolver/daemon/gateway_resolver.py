@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
@@ -21,7 +21,9 @@ from resolver.daemon.surroundings import Surroundings
 from resolver.transport.batch import packed
 from resolver.transport.tcp import TcpListener
 from resolver.transport.udp import UdpListener
+from resolver.wire import name as names
 from resolver.zone.published import PublishedZone
+from resolver.zone.static_names import StaticRecord, by_name
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +43,17 @@ class GatewayResolver:
     strangers: Strangers
     addresses: tuple[str, ...] = ()
     warning: str | None = None
+    _watched: list[PublishedZone] = field(default_factory=list)
     _listeners: dict[IPAddress, tuple[UdpListener, TcpListener]] = field(default_factory=dict)
     _pairs: list[SocketPair] = field(default_factory=list)
+
+    def watch(self, networks: Iterable[GatewayResolver]) -> None:
+        """Have strangers told of changes in the zones of *networks*, and of no others."""
+        for zone in self._watched:
+            zone.watchers.discard(self.strangers.common)
+        self._watched = [network.zone for network in networks]
+        for zone in self._watched:
+            zone.watchers.add(self.strangers.common)
 
     async def go_on(self, surroundings: Surroundings, client_at: ClientAt, *, for_host: bool) -> None:
         """Answer at those gateway addresses whose sockets an earlier daemon left. *client_at*, *for_host*: see `listen`."""
@@ -146,3 +157,11 @@ async def _why_closed(error: NetcoreError | OSError, run_blocking: RunBlocking) 
             return f"port 53 is held by {holder or 'another program'} ({error.strerror})"
         case _:
             return str(error)
+
+
+def show_static_names(gateway: GatewayResolver | None, changed: Mapping[str, Sequence[StaticRecord]]) -> None:
+    """From now on these names of a network have these static records, or none; None: the network is not served here."""
+    if gateway is None:
+        return
+    static = by_name((record for records in changed.values() for record in records), gateway.network.common.ttl)
+    gateway.zone.change_static({(wire := names.from_text(name)): static.get(wire) for name in changed})

@@ -133,10 +133,10 @@ class Lifecycle:
     async def _make_again(self, run: Run, owner: Owner) -> tuple[Sandbox, tuple[str, ...]]:
         if run.id in self._controller.state.sandboxes:
             with contextlib.suppress(NotFound):
-                return await self._revive(run, owner), ()
+                return await self._revive(run, owner)
         return await self._operations.create_sandbox(replace(run.request, owner=owner), on_default=run.on_default)
 
-    async def _revive(self, run: Run, owner: Owner) -> Sandbox:
+    async def _revive(self, run: Run, owner: Owner) -> tuple[Sandbox, tuple[str, ...]]:
         """Have the sandbox of *run* run again in its network stack, which others have kept, on the networks that it is to be on now.
 
         NotFound if the stack has gone meanwhile.
@@ -146,7 +146,7 @@ class Lifecycle:
         def change(sandbox: Sandbox) -> Sandbox:
             return replace(sandbox, owner=owner, leader=None, health=None if sandbox.health_check is None else Health.STARTING)
 
-        sandbox = await sandboxes.revive(run.id, change)
+        sandbox, warnings = await sandboxes.revive(run.id, change)
         await self._operations.watch(owner)
         self._events.sandbox_started(sandbox)
         networks = [state.networks[endpoint.network_id] for endpoint in state.endpoints[run.id]]
@@ -159,7 +159,7 @@ class Lifecycle:
             if name not in present:
                 await sandboxes.connect(run.id, endpoint)
                 self._events.endpoint_connected(sandbox, state.find_network(name))
-        return sandbox
+        return sandbox, warnings
 
     async def stop(self, reference: str, *, grace: float | None = None, signal_name: str | None = None) -> str:
         """Stop the command in a sandbox and return when all that it had is free; return its name. One that is stopped is done."""

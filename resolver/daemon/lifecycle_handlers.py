@@ -30,7 +30,7 @@ async def start_sandbox(handlers: Handlers, request: ApiRequest[schema.StartBody
     """Make a stopped sandbox again; the answer has its variables, so only root may ask."""
     if request.caller.uid != 0:
         raise Forbidden("sandbox", "only root may start what a sandbox was made for: use sudo")
-    owner = await handlers.owners.find(request.body.owner_pid)
+    owner = await handlers.owners.find(request.body.owner_pid, request.caller.pid)
     if owner is None:
         raise InvalidRequest("owner_pid", "it is missing")
     sandbox, started, warnings = await handlers.lifecycle.start(request.path["sandbox"], owner)

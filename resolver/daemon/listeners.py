@@ -204,6 +204,20 @@ def names_on_gateway(network_id: NetworkId, address: IPAddress) -> tuple[str, st
     return f"gateway/{network_id}/{address}/udp", f"gateway/{network_id}/{address}/tcp"
 
 
+LOOPBACK = "lo"
+"""The link that the host's resolver is bound to: where `route_localnet` is on, packets for 127.0.0.0/8 come over others too."""
+
+
+def open_for_host(address: str, port: int) -> SocketPair:
+    """Open resolver sockets at a loopback address, for programs of this host only."""
+    return _bind(socket.AF_INET6 if ":" in address else socket.AF_INET, address, port, LOOPBACK)
+
+
+def take_for_host(kept: KeptSockets, names: tuple[str, str], address: str, port: int) -> SocketPair | None:
+    """Return the sockets that an earlier daemon kept as *names* for the host; None if they are not of here, or are not there."""
+    return _take(kept, names, lambda sock: sock.getsockname()[:2] == (address, port) and netns.is_own_socket(sock), LOOPBACK)
+
+
 def _bind(family: int, address: str, port: int, device: str | None) -> SocketPair:
     opened: list[socket.socket] = []
     try:

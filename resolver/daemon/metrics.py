@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from netcore.controller import Controller
+from netcore.egress.refusals import Refusals
 from netcore.health import Health
+from netcore.model import SandboxId
 from netcore.plan.drift import Repairs
 from resolver.daemon.dropped import DroppedPackets
 from resolver.daemon.registry import Registry
@@ -32,6 +34,7 @@ class MetricSources:
     dropped: DroppedPackets
     repairs: Repairs
     is_writable: Callable[[], bool]
+    refusals: Refusals
     clock: Callable[[], float]
 
 
@@ -61,6 +64,16 @@ def _responses(sources: MetricSources) -> Samples:
 
 def _counted(*counters: str) -> Callable[[MetricSources], Samples]:
     return lambda sources: [(counter, sources.service.counters[counter]) for counter in counters]
+
+
+def _refused(sources: MetricSources) -> Samples:
+    names = {sandbox.id: sandbox.name for sandbox in sources.controller.state.sandboxes.values()}
+    return [(names[SandboxId(identity)], count) for identity, count in sources.refusals.counts.items() if identity in names]
+
+
+def _openings(sources: MetricSources) -> Samples:
+    names = {sandbox.id: sandbox.name for sandbox in sources.controller.state.sandboxes.values()}
+    return [(names[SandboxId(identity)], count) for identity, count in sources.registry.egress.sizes().items() if identity in names]
 
 
 def _of_the_host(sources: MetricSources) -> list[tuple[Upstream, UpstreamHealth]]:
@@ -125,6 +138,10 @@ _METRICS = (
         "gauge", "berth_endpoints", "Endpoints.", None,
         lambda sources: [("", sum(map(len, sources.controller.state.endpoints.values())))],
     ),
+    _Metric(
+        "counter", "berth_egress_refused", "Questions and connections that egress rules refused, by sandbox.", "sandbox", _refused,
+    ),
+    _Metric("gauge", "berth_egress_openings", "Addresses that answers have opened, by sandbox.", "sandbox", _openings),
     _Metric(
         "counter", "berth_dropped_packets", "Packets and frames of sandboxes and to the host that the firewall dropped, by reason.",
         "reason", lambda sources: sources.dropped.last.reasons.items(),

@@ -17,7 +17,7 @@ from netcore.controller import Controller
 from netcore.controller.set_aside import Aside
 from netcore.errors import Conflict, InvalidRequest, NetcoreError, NotFound
 from netcore.health import Health
-from netcore.model import EndpointRequest, Network, NetworkRequest, Owner, Sandbox, SandboxRequest, Stack
+from netcore.model import EndpointRequest, Network, NetworkId, NetworkRequest, Owner, Sandbox, SandboxRequest, Stack
 from netcore.plan import modes
 from netcore.plan.network import PREDEFINED
 from resolver.daemon import numeric_names
@@ -26,6 +26,7 @@ from resolver.daemon.command_pids import CommandPids
 from resolver.daemon.convert import NetworkDetails, NodeDetails, SandboxDetails, matches_prune_filters
 from resolver.daemon.events import Cause, Events
 from resolver.daemon.following.followers import Followers
+from resolver.daemon.hiding import hidden_paths, withheld_capabilities
 from resolver.daemon.lasting import LastingSandboxes
 from resolver.daemon.owners import ExitCode, Owners
 from resolver.daemon.references import References
@@ -46,9 +47,9 @@ class Counts:
 
 
 class Operations:
-    """See the module. *remove_aside*: remove what is set aside. *check_firewalls*: look at the host's firewalls now.
+    """See the module. *remove_aside*: remove what is set aside. *forget_network*: what else is kept of one that is removed.
 
-    *firewall_warnings*: what they drop.
+    *check_firewalls*: look at the host's firewalls now. *firewall_warnings*: what they drop.
     """
 
     def __init__(
@@ -63,8 +64,10 @@ class Operations:
         removals: Removals,
         *,
         remove_aside: Callable[[Aside], Awaitable[None]],
+        forget_network: Callable[[NetworkId], Awaitable[None]],
         check_firewalls: Callable[[], Awaitable[None]],
         firewall_warnings: Callable[[], tuple[str, ...]],
+        secret_files: tuple[str, ...] = (),
     ) -> None:
         self._controller = controller
         self._automatic_networks = automatic_networks
@@ -76,8 +79,10 @@ class Operations:
         self._references = References(controller, runs, lasting)
         self._removals = removals
         self._remove_aside = remove_aside
+        self._forget_network = forget_network
         self._check_firewalls = check_firewalls
         self._firewall_warnings = firewall_warnings
+        self._secret_files = secret_files
         self._command_pids = CommandPids()
 
     # --- networks -----------------------------------------------------------------------------------------------
@@ -98,6 +103,8 @@ class Operations:
         found = None if reference in PREDEFINED else self._controller.state.find_network(reference)
         name = reference if found is None else found.name
         await self._controller.networks.remove(reference)
+        if found is not None:
+            await self._forget_network(found.id)
         self._events.network_removed(name, "" if found is None else found.id, cause)
         await self._check_firewalls()
         if wait:
@@ -210,6 +217,8 @@ class Operations:
     async def _drop_aside(self, aside: Aside) -> str:
         await self._remove_aside(aside)
         await self._lasting.drop(aside.id)
+        if aside.kind == "network":
+            await self._forget_network(NetworkId(aside.id))
         run = self._runs.get(aside.id)
         if run is not None:
             await self._runs.drop(run)
@@ -341,6 +350,8 @@ class Operations:
             stack_owner=self._controller.state.sandboxes.get(shared_with) if shared_with is not None else None,
             run=self._runs.get(sandbox.id),
             run_directory=self._runs.directory_of(sandbox.id),
+            hides=hidden_paths(self._controller, self._runs.directory, self._secret_files),
+            withheld=withheld_capabilities(self._controller, sandbox),
             pid=self._command_pids.of(sandbox),
         )
 

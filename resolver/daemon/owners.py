@@ -20,19 +20,26 @@ OnEnd = Callable[[Owner, ExitCode], Awaitable[None]]
 
 
 class Owners:
-    """Watches the owners that are alive."""
+    """Watches the owners that are alive. *is_nest*: callers may be outside of the PID namespace."""
 
-    def __init__(self, run_blocking: RunBlocking) -> None:
+    def __init__(self, run_blocking: RunBlocking, *, is_nest: bool = False) -> None:
         self._run_blocking = run_blocking
+        self._is_nest = is_nest
         self._loop = asyncio.get_running_loop()
         # The pidfd of each owner, None while it is being opened.
         self._pidfds: dict[Owner, int | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def find(self, pid: int | None) -> Owner | None:
-        """Return the process *pid* as an owner, None for None; NotFound if there is no such process."""
+    async def find(self, pid: int | None, caller: int) -> Owner | None:
+        """Return the process *pid* as an owner, None for None; NotFound if there is no such process.
+
+        *caller*: pid of who names it. One outside of a nest has none here, and what it means is another process's pid.
+        """
         if pid is None:
             return None
+        if caller == 0 and self._is_nest:
+            reason = f"{pid} is a pid of outside, which is another process's here; send the request from inside, by `berth unshare`"
+            raise InvalidRequest("pid", reason)
         return Owner(pid=pid, start_time=await self._run_blocking(lambda: process.start_time(pid)))
 
     async def uid(self, pid: int) -> int:
@@ -44,7 +51,7 @@ class Owners:
 
         A client in a PID namespace of its own knows its child by another number, which here is another process's.
         """
-        found = await self.find(pid)
+        found = await self.find(pid, parent)
         if found is not None and await self._run_blocking(lambda: process.parent(found.pid)) != parent:
             raise InvalidRequest("leader_pid", f"process {pid} was not started by the caller")
         return found

@@ -9,27 +9,36 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from netcore import drivers
+from netcore.desired.egress_rules import ALLOWED_MARK, TimedElement
 from netcore.errors import NetcoreError
-from netcore.health import Health
 from netcore.keeper.kept_sockets import KeptSockets
+from netcore.kernel.egress_elements import EgressElements
 from netcore.model import Endpoint, IPNetwork, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
 from netcore.parse.names import fits_in_dns
+from netcore.plan import egress
 from netcore.plan.drift import Concern
-from netcore.plan.endpoint_names import label_of, named_services, names_of, served_ports
+from netcore.plan.endpoint_names import label_of
 from resolver.client import Client, Strangers
-from resolver.daemon import listeners, numeric_names
+from resolver.daemon import alias_targets, endpoint_records, listeners, names_of_others, numeric_names, replaced_names
 from resolver.daemon.blocking import RunBlocking
 from resolver.daemon.config import DaemonConfig
+from resolver.daemon.egress_states import EgressStates
+from resolver.daemon.gateway_clients import GatewayClients, keys_of
 from resolver.daemon.gateway_resolver import GatewayResolver
+from resolver.daemon.hidden_names import HiddenNames
+from resolver.daemon.host_names import HostNames
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.resolvers import Resolvers
 from resolver.daemon.sandbox_files import SandboxFiles
-from resolver.daemon.sandbox_resolver import SandboxResolver
+from resolver.daemon.sandbox_resolver import SandboxResolver, watch
 from resolver.daemon.surroundings import Surroundings
 from resolver.daemon.upstreams import ChosenUpstreams, UpstreamSets
 from resolver.engine.rebinding import Protected, is_private
@@ -38,9 +47,9 @@ from resolver.errors import BadName, ResolverError
 from resolver.service import DnsService
 from resolver.transport.poller import Poller
 from resolver.wire import name as names
-from resolver.zone.build import records
 from resolver.zone.known_zones import KnownZones
 from resolver.zone.published import PublishedZone
+from resolver.zone.static_names import StaticRecord, by_name
 from resolver.zone.subnets import Subnets
 from resolver.zone.zone import Record, Zone
 
@@ -48,7 +57,8 @@ from resolver.zone.zone import Record, Zone
 class Registry:
     """See the module. *sandbox_directory*: the directory of a sandbox's files. *kernel*: runs blocking work; set before use.
 
-    *kept*: what outlives the daemon; None: nothing does. *follow_socket*: is told of each socket that others may destroy, and whose it is.
+    *kept*: what outlives the daemon; None: nothing does. *static_records*: those of a network.
+    *follow_socket*: is told of each socket that others may destroy, and whose it is.
     """
 
     def __init__(
@@ -59,13 +69,16 @@ class Registry:
         host: HostResolvConf,
         sandbox_directory: Callable[[Sandbox], Path],
         kept: KeptSockets | None = None,
+        static_records: Callable[[NetworkId], Iterable[StaticRecord]] = lambda _: (),
     ) -> None:
         self._config = config
         self._service = service
         self._poller = poller
         self._host = host
         self._kept = kept or KeptSockets("", 0)
+        self._static_records = static_records
         self._upstreams = UpstreamSets(config, host)
+        self.host_names = HostNames(config)
         self.files = SandboxFiles(config, host, sandbox_directory)
         self._suffix = names.from_text(config.suffix)
         self._sandboxes: dict[str, SandboxResolver] = {}
@@ -73,18 +86,24 @@ class Registry:
         self._subnets = Subnets()
         self._known = KnownZones()
         self._host_addresses: tuple[IPv4Address | IPv6Address, ...] = ()
+        self._every_host_address: tuple[IPv4Address | IPv6Address, ...] = ()
         self._gateway_addresses: frozenset[str] = frozenset()
         self._networks: Mapping[NetworkId, Network] = {}
-        self._by_address: dict[tuple[NetworkId, bytes], Client] = {}
+        self._at_gateways = GatewayClients(self._suffix, lambda: self.egress.settings)
+        self.expect: Callable[[Sandbox, Sequence[Endpoint], Mapping[NetworkId, Network]], None] = self._at_gateways.expect
         self._closed_queries = 0
+        self.egress = EgressStates(replace(config.egress, nat64=config.nat64_prefixes), EgressElements(), time.monotonic)
+        self.client_by_id: Callable[[str], Client | None] = lambda identity: _client_in(self._sandboxes, identity)
+        self.egress.target_of = lambda identity, name: alias_targets.of(self.client_by_id(identity), name)
+        self.rewriting: Callable[[], AbstractContextManager[Sequence[TimedElement]]] = self.egress.rewriting
         self.kernel: RunBlocking
         self.follow_socket: Callable[[socket.socket, Concern], None] = lambda _sock, _owner: None
-        self._surroundings: Callable[[], Surroundings] = lambda: Surroundings(service, poller, self.kernel, self._kept, self.follow_socket)
+        self.surroundings: Callable[[], Surroundings] = lambda: Surroundings(service, poller, self.kernel, self._kept, self.follow_socket)
         self.resolvers = Resolvers(
             self._sandboxes,
             self._gateways,
-            client_at=lambda network_id: _client_at(self._by_address, network_id),
-            surroundings=self._surroundings,
+            client_at=self._at_gateways.at,
+            surroundings=self.surroundings,
             in_flight=self.in_flight,
             answers_at_gateways=config.gateway_resolver,
             answers_host=config.gateway_resolver_for_host,
@@ -99,12 +118,12 @@ class Registry:
         known = self._sandboxes.get(sandbox.id)
         if known is not None:
             known.sandbox = sandbox
-            await known.listen(self._surroundings(), replace=False)
+            await known.listen(self.surroundings(), replace=False)
             self._rebuild(known)
             return
         if sandbox.stack is Stack.OWN:
             resolver = SandboxResolver(sandbox=sandbox, client=Client(View(suffix=self._suffix)))
-            await resolver.listen(self._surroundings(), replace=False)
+            await resolver.listen(self.surroundings(), replace=False)
             self._sandboxes[sandbox.id] = resolver
         await self.kernel(self.files.create(sandbox, is_new=True))
 
@@ -112,6 +131,7 @@ class Registry:
         """End the sandbox's resolver and everything opened in its namespace. *goes_on*: names and files stay for its next namespace."""
         if not goes_on:
             self.files.forget(sandbox)
+        self.egress.forget(sandbox.id)
         resolver = self._sandboxes.get(sandbox.id)
         if resolver is None:
             if sandbox.adopted and sandbox.stack is Stack.OWN:
@@ -124,8 +144,8 @@ class Registry:
         else:
             del self._sandboxes[sandbox.id]
             self._closed_queries += resolver.client.queries
-            self._publish(resolver, (), {})
-            self._watch(resolver, ())
+            self._publish(resolver, (), {}, is_confined=resolver.client.view.policy is not None)
+            watch(self._gateways, resolver, ())
         await resolver.close()
         await self.kernel(lambda: self._kept.drop(*listeners.names_in_sandbox(sandbox)))
         if any(upstream.sandbox_id is not None for upstreams in upstream_sets for upstream in upstreams.servers):
@@ -150,10 +170,13 @@ class Registry:
             return None
         resolver.sandbox = sandbox
         resolver.endpoints = tuple(endpoints)
-        wanted = {endpoint.network_id: _records(sandbox, endpoint, networks[endpoint.network_id]) for endpoint in endpoints}
+        wanted = {
+            endpoint.network_id: endpoint_records.of_endpoint(sandbox, endpoint, networks[endpoint.network_id]) for endpoint in endpoints
+        }
+        was_confined = resolver.client.view.policy is not None
         # A sandbox must see its new networks before others see it there, and lose them after.
         self._rebuild(resolver)
-        self._publish(resolver, tuple(endpoints), wanted)
+        self._publish(resolver, tuple(endpoints), wanted, is_confined=was_confined or resolver.client.view.policy is not None)
         attached = [networks[endpoint.network_id] for endpoint in endpoints]
         is_copy = bool(attached) and all(network.is_default_bridge for network in attached)
         return self.files.change(sandbox, is_copy=is_copy, ipv6=any(network.ipv6 for network in attached))
@@ -162,7 +185,7 @@ class Registry:
         """From now on an endpoint on another host is *after*, None if it is gone."""
         gateway = self._gateways.get(network.id)
         if gateway is not None:
-            gateway.zone.change(_remote_records(network, before), _remote_records(network, after))
+            gateway.zone.change(endpoint_records.of_remote(network, before), endpoint_records.of_remote(network, after))
 
     async def network_up(self, network: Network) -> None:
         """Serve the names of *network*, also on its gateway addresses."""
@@ -173,11 +196,11 @@ class Registry:
         made = []
         for network in networks:
             label = names.from_text(label_of(network))
-            zone = PublishedZone(Zone(network.id, label, network.common.ttl, network.common.forward_single_label))
+            static = by_name(self._static_records(network.id), network.common.ttl)
+            zone = PublishedZone(Zone(network.id, label, network.common.ttl, network.common.forward_single_label).with_static(static))
             addresses = tuple(str(interface.ip) for interface in drivers.of(network).host_addresses(network))
             gateway = GatewayResolver(network, zone, Strangers(Client(View(suffix=self._suffix))), addresses)
             self._gateways[network.id] = gateway
-            zone.watchers.add(gateway.strangers.common)
             made.append(gateway)
         self._networks_changed(made)
 
@@ -186,7 +209,9 @@ class Registry:
         gateway = self._gateways.pop(network.id, None)
         if gateway is not None:
             self._closed_queries += sum(client.queries for client in gateway.strangers)
+            self._at_gateways.drop(network.id)
             kept_names = gateway.kept_names()
+            gateway.watch([])
             await gateway.close()
             if kept_names:
                 await self.kernel(lambda: self._kept.drop(*kept_names))
@@ -215,6 +240,8 @@ class Registry:
         *sandboxes*: with their endpoints in gateway order. Nobody is answered yet: see `resolvers`. Return the sandboxes whose
         names could not be published, each with the reason.
         """
+        self._networks = networks
+        self.egress.read_back()
         self._add_networks(networks_here)
         for sandbox, _ in sandboxes:
             if sandbox.stack is Stack.OWN:
@@ -231,7 +258,14 @@ class Registry:
 
     # --- zones and views ----------------------------------------------------------------------------------------
 
-    def _publish(self, resolver: SandboxResolver, endpoints: tuple[Endpoint, ...], wanted: Mapping[NetworkId, tuple[Record, ...]]) -> None:
+    def _publish(
+        self,
+        resolver: SandboxResolver,
+        endpoints: tuple[Endpoint, ...],
+        wanted: Mapping[NetworkId, tuple[Record, ...]],
+        *,
+        is_confined: bool,
+    ) -> None:
         """Publish the records *wanted* in place of what is published for this sandbox."""
         for network_id in resolver.published.keys() | wanted.keys():
             old, new = resolver.published.get(network_id, ()), wanted.get(network_id, ())
@@ -239,29 +273,37 @@ class Registry:
             if old != new and gateway is not None:
                 gateway.zone.change(old, new)
         resolver.published = dict(wanted)
-        for key in resolver.addresses:
-            self._by_address.pop(key, None)
-        resolver.addresses = [
-            (endpoint.network_id, address.packed)
-            for endpoint in endpoints
-            if _asks_for_itself(resolver.sandbox, self._networks.get(endpoint.network_id))
-            for address in endpoint.addresses()
-        ]
-        for key in resolver.addresses:
-            self._by_address[key] = resolver.client
-
-    def _watch(self, resolver: SandboxResolver, network_ids: Iterable[NetworkId]) -> None:
-        """Have the client told of changes in the zones of these networks, and of no others."""
-        wanted = set(network_ids)
-        for network_id in resolver.watched ^ wanted:
-            gateway = self._gateways.get(network_id)
-            if gateway is not None:
-                watchers = gateway.zone.watchers
-                (watchers.add if network_id in wanted else watchers.discard)(resolver.client)
-        resolver.watched = wanted
+        before = resolver.addresses
+        resolver.addresses = keys_of(
+            endpoint for endpoint in endpoints if _asks_for_itself(resolver.sandbox, self._networks.get(endpoint.network_id))
+        )
+        self._at_gateways.move(resolver.client, before, resolver.addresses, is_confined=is_confined)
 
     def _rebuild(self, resolver: SandboxResolver) -> None:
+        rules = egress.policy_of(resolver.sandbox, resolver.endpoints, self._networks, self.egress.settings, self._every_host_address)
         served = [endpoint for endpoint in resolver.endpoints if endpoint.network_id in self._gateways]
+        own = [self._gateways[endpoint.network_id].network for endpoint in served]
+        policy, kept = None, set[NetworkId]()
+        if rules is not None:
+            kept = {network.id for network in own} - {network.id for network in egress.known_networks(own, rules)}
+            served = [endpoint for endpoint in served if endpoint.network_id not in kept]
+        hidden = [(egress.known_network(network, attached=True), self._gateways[network.id].zone) for network in own if network.id in kept]
+        own = [network for network in own if network.id not in kept]
+        others = _of_others(self._gateways, own)
+        if rules is None:
+            self.egress.forget(resolver.sandbox.id)
+        else:
+            # To be found on another network is one thing, to be told to who is confined another.
+            known = [gateway for gateway in others if egress.may_know_names(rules, gateway.network)]
+            hidden += [(egress.known_network(one.network, attached=False), one.zone) for one in others if one not in known]
+            others = known
+            policy = self.egress.policy(
+                resolver.sandbox.id,
+                rules,
+                ALLOWED_MARK | egress.firewall_part(rules, resolver.sandbox).generation,
+                [address for endpoint in resolver.endpoints for address in endpoint.addresses()],
+                HiddenNames(self._suffix, hidden),
+            )
         zones = tuple(
             AttachedZone(
                 self._gateways[endpoint.network_id].zone,
@@ -273,14 +315,19 @@ class Registry:
             )
             for endpoint in served
         )
-        self._watch(resolver, [endpoint.network_id for endpoint in served])
+        watch(self._gateways, resolver, [*(network.id for network in own), *(gateway.network.id for gateway in others)])
         present = [endpoint for endpoint in resolver.endpoints if endpoint.network_id in self._networks]
-        chosen = self._upstreams.of_sandbox(resolver.sandbox, present, self._networks, self._gateway_addresses)
-        resolver.client.show(self._view(zones, chosen, [self._networks[endpoint.network_id] for endpoint in present]))
+        chosen = self._upstreams.of_sandbox(resolver.sandbox, present, self._networks, self._gateway_addresses, confined=rules is not None)
+        zones += tuple(AttachedZone(gateway.zone, is_own=False) for gateway in others)
+        view = self._view(zones, chosen, [self._networks[endpoint.network_id] for endpoint in present])
+        resolver.client.show(view if policy is None else replace(view, policy=policy))
 
     def _rebuild_gateway(self, gateway: GatewayResolver) -> None:
         chosen = self._upstreams.of_network(gateway.network, self._gateway_addresses)
-        gateway.strangers.show(self._view((AttachedZone(gateway.zone),), chosen, [gateway.network]))
+        others = _of_others(self._gateways, [gateway.network])
+        gateway.watch([gateway, *others])
+        zones = (AttachedZone(gateway.zone), *(AttachedZone(other.zone, is_own=False) for other in others))
+        gateway.strangers.show(self._view(zones, chosen, [gateway.network]))
 
     def _view(self, zones: tuple[AttachedZone, ...], chosen: ChosenUpstreams, networks: Sequence[Network]) -> View:
         return View(
@@ -297,15 +344,20 @@ class Registry:
         """Take note of networks that came or went. Views are made anew only if they could differ: there may be thousands."""
         self._subnets.swap(_pool_subnets(self._gateways.values()))
         self._known.swap(gateway.zone for gateway in self._gateways.values())
+        self.host_names.show(self._gateways.values())
         self._protect()
         addresses = frozenset(address for gateway in self._gateways.values() for address in gateway.addresses)
         moved, self._gateway_addresses = addresses ^ self._gateway_addresses, addresses
-        if any(gateway.network.common.forward for gateway in changed) or not moved.isdisjoint(self._host.content.nameservers):
-            self._rebuild_all()
+        known = [gateway.network for gateway in self._gateways.values()]
+        concerns_others = names_of_others.concerns([gateway.network for gateway in changed], known)
+        forwards = any(gateway.network.common.forward for gateway in changed)
+        if forwards or concerns_others or not moved.isdisjoint(self._host.content.nameservers):
+            self.rebuild_all()
             return
         for gateway in changed:
             if gateway.network.id in self._gateways:
                 self._rebuild_gateway(gateway)
+        self._rebuild_confined()
         for client in self._clients():
             # A reverse name may be ours now, or no longer.
             client.replies.forget_all()
@@ -313,7 +365,16 @@ class Registry:
     def host_addresses(self, addresses: Sequence[IPv4Address | IPv6Address]) -> None:
         """From now on the host's addresses that are no network's of ours are *addresses*."""
         self._host_addresses = tuple(address for address in addresses if is_private(address))
+        self._every_host_address = tuple(addresses)
         self._protect()
+        self._rebuild_confined()
+
+    def _rebuild_confined(self) -> None:
+        """Sandboxes with egress rules must not reach the networks and addresses that this host has now by a name."""
+        with self.egress.together():
+            for resolver in self._sandboxes.values():
+                if resolver.client.view.policy is not None:
+                    self._rebuild(resolver)
 
     def _protect(self) -> None:
         """No answer of an upstream may point to the networks and private addresses that there are now."""
@@ -326,9 +387,11 @@ class Registry:
             )
         )
 
-    def _rebuild_all(self) -> None:
-        for resolver in self._sandboxes.values():
-            self._rebuild(resolver)
+    def rebuild_all(self) -> None:
+        """Make all views anew."""
+        with self.egress.together():
+            for resolver in self._sandboxes.values():
+                self._rebuild(resolver)
         for gateway in self._gateways.values():
             self._rebuild_gateway(gateway)
         self._drop_unused_upstreams()
@@ -341,11 +404,13 @@ class Registry:
 
     def _clients(self) -> list[Client]:
         strangers = (client for gateway in self._gateways.values() for client in gateway.strangers)
-        return [*(resolver.client for resolver in self._sandboxes.values()), *strangers]
+        return [self.host_names.client, *(resolver.client for resolver in self._sandboxes.values()), *strangers]
 
     async def configure(self, config: DaemonConfig) -> None:
-        """Follow *config* from now on, in what can change while the daemon runs (`reload.LIVE`)."""
-        self._config = config
+        """Follow *config* from now on, in what can change while the daemon runs (`reload.LIVE`); egress rules are followed elsewhere."""
+        before, self._config = self._config, config
+        if replace(config, egress=before.egress) == before:
+            return
         self._upstreams.configure(config)
         self.files.configure(config)
         await self.host_changed()
@@ -353,15 +418,14 @@ class Registry:
     async def host_changed(self) -> None:
         """The host's resolv.conf has changed: ask its servers from now on, and write the sandboxes' files again."""
         self._protect()
-        self._rebuild_all()
+        self.rebuild_all()
         await self.kernel(self.files.rewrite())
 
     # --- for status, resolve and metrics ------------------------------------------------------------------------
 
     def client_of(self, sandbox: Sandbox) -> Client | None:
         """Return the client of *sandbox*, None if it has no resolver."""
-        resolver = self._sandboxes.get(sandbox.shared_with or sandbox.id)
-        return None if resolver is None else resolver.client
+        return self.client_by_id(sandbox.shared_with or sandbox.id)
 
     def everything(self) -> View:
         """Return the view of somebody on all networks, in the order of their names, with the host's upstreams."""
@@ -380,9 +444,18 @@ class Registry:
 
     def warnings(self) -> list[str]:
         """Return what is not as it should be, a line each."""
+        known = [gateway.network for gateway in self._gateways.values()]
         return [
+            *(f"network {network.name}: {warning}" for network in known for warning in names_of_others.warnings(network, known)),
             *(f"network {gateway.network.name}: {gateway.warning}" for gateway in self._gateways.values() if gateway.warning),
             *(f"sandbox {resolver.sandbox.name}: {resolver.warning}" for resolver in self._sandboxes.values() if resolver.warning),
+            *(
+                f"sandbox {resolver.sandbox.name}: {warning}"
+                for resolver in self._sandboxes.values()
+                for network_id, published in resolver.published.items()
+                if network_id in self._gateways
+                for warning in replaced_names.warnings(self._gateways[network_id].zone.current, published)
+            ),
             *(
                 f"sandbox {resolver.sandbox.name}: {warning}"
                 for resolver in self._sandboxes.values()
@@ -392,14 +465,23 @@ class Registry:
         ]
 
 
+def _of_others(gateways: Mapping[NetworkId, GatewayResolver], networks: Sequence[Network]) -> list[GatewayResolver]:
+    """Return those of *gateways* whose networks' names are found by who is on *networks*."""
+    if not any(network.common.names_from for network in networks):
+        return []
+    known = [gateway.network for gateway in gateways.values()]
+    return [gateways[network.id] for network in names_of_others.found_on(networks, known)]
+
+
 def _pool_subnets(gateways: Iterable[GatewayResolver]) -> list[IPNetwork]:
     """Return the subnets of all networks that have names here."""
     return [pool.subnet for gateway in gateways for pool in gateway.network.pools]
 
 
-def _client_at(by_address: Mapping[tuple[NetworkId, bytes], Client], network_id: NetworkId) -> Callable[[bytes], Client | None]:
-    """Return what finds the client of the sandbox that has an address (packed) on a network."""
-    return lambda address: by_address.get((network_id, address))
+def _client_in(sandboxes: Mapping[str, SandboxResolver], identity: str) -> Client | None:
+    """Return the client of the sandbox with this id, None if it has no resolver."""
+    resolver = sandboxes.get(identity)
+    return None if resolver is None else resolver.client
 
 
 def _asks_for_itself(sandbox: Sandbox, network: Network | None) -> bool:
@@ -415,29 +497,3 @@ def _wire_names(domains: Iterable[str]) -> Iterator[bytes]:
     for domain in domains:
         with contextlib.suppress(BadName):
             yield names.from_text(domain)
-
-
-def _records(sandbox: Sandbox, endpoint: Endpoint, network: Network) -> tuple[Record, ...]:
-    return records(
-        endpoint=f"{endpoint.origin}/{sandbox.id}/{endpoint.ifname}",
-        network=label_of(network),
-        endpoint_names=names_of(sandbox, endpoint, network),
-        addresses=endpoint.addresses(),
-        ports=served_ports(sandbox),
-        services=named_services(sandbox),
-        unhealthy=sandbox.health is Health.UNHEALTHY or sandbox.waits,
-    )
-
-
-def _remote_records(network: Network, remote: RemoteEndpoint | None) -> tuple[Record, ...]:
-    if remote is None:
-        return ()
-    return records(
-        endpoint=f"remote/{remote.id}",
-        network=label_of(network),
-        endpoint_names=remote.names,
-        addresses=remote.addresses,
-        ports=remote.ports,
-        services=remote.services,
-        unhealthy=remote.unhealthy,
-    )

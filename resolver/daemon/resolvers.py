@@ -65,7 +65,7 @@ class Resolvers:
                 # It is listened anew once the kernel is restored.
                 log.info("gateway resolver does not go on network=%s reason=%s", network.name, error)
             for udp in gateway.udp_listeners():
-                self._answer_again(udp)
+                self.answer_again(udp)
 
     async def listen_at_gateways(self, networks: Iterable[Network]) -> None:
         """Answer on the gateway addresses of *networks*, where nobody answers yet."""
@@ -78,7 +78,7 @@ class Resolvers:
         if resolver is not None:
             await resolver.listen(self._surroundings(), replace=True)
             if resolver.listeners is not None:
-                self._answer_again(resolver.listeners[0])
+                self.answer_again(resolver.listeners[0])
 
     async def go_on_each(self, sandboxes: Iterable[Sandbox]) -> list[tuple[Sandbox, Exception]]:
         """Do `go_on` for each of *sandboxes*, the first ones first; return those for which it failed, and why.
@@ -108,7 +108,7 @@ class Resolvers:
                     raise opened
                 await resolver.listen_on(surroundings, *opened)
                 if resolver.listeners is not None:
-                    self._answer_again(resolver.listeners[0])
+                    self.answer_again(resolver.listeners[0])
             except (NetcoreError, ResolverError, OSError) as error:
                 failed.append((resolver.sandbox, error))
         return failed
@@ -121,7 +121,8 @@ class Resolvers:
             case GatewayResolver():
                 await broken.reopen(self._surroundings(), self._client_at(broken.network.id), for_host=self._answers_host)
 
-    def _answer_again(self, udp: UdpListener) -> None:
+    def answer_again(self, udp: UdpListener) -> None:
+        """Answer what an earlier daemon was asked at the socket of *udp*, and did not answer."""
         for query in self._unanswered.pop(udp.cookie, ()):
             udp.answer_again(query.octets, query.peer)
 

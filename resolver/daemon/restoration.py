@@ -14,7 +14,7 @@ from netcore.controller.recovery import serve, set_sandbox_aside
 from netcore.controller.retry import retry
 from netcore.errors import NetcoreError
 from netcore.model import Sandbox, SandboxId, Stack
-from netcore.store.records import Records
+from netcore.store.records import EndpointsRecord, Records, SandboxRecord
 from resolver.daemon.registry import Registry
 from resolver.errors import ResolverError
 
@@ -35,9 +35,15 @@ class Restoration:
         self._at_work = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
-    def publish(self, sandboxes: Sequence[Sandbox]) -> None:
-        """Publish the names of the sandboxes that were recalled, and of their networks."""
+    def publish(self, sandboxes: Sequence[Sandbox], recorded: Iterable[tuple[SandboxRecord, EndpointsRecord]]) -> None:
+        """Publish the names of the sandboxes that were recalled, and of their networks.
+
+        *recorded*: all that records tell of. Links may be there still of those that are not among the others.
+        """
         state = self._controller.state
+        for record, endpoints in recorded:
+            there = (*endpoints.endpoints, *endpoints.before, *endpoints.gone)
+            self._registry.expect(record.sandbox, [endpoint for endpoint in there if endpoint.network_id in state.networks], state.networks)
         recalled = [(sandbox, state.in_gateway_order(state.endpoints[sandbox.id])) for sandbox in sandboxes]
         for sandbox, reason in self._registry.recall(state.networks_here(), recalled, state.networks):
             self._unpublished.add(sandbox.id)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from netcore.errors import InvalidRequest
 from netcore.model import Stack
-from resolver.daemon import health_shapes
+from resolver.daemon import health_shapes, isolation_shapes
 from resolver.daemon.run_networks import networks_of
 from resolver.daemon.runs import Process, Run
 from resolver.daemon.schema import ProcessBody, RunView, SandboxView
@@ -121,5 +121,7 @@ def stopped_view(run: Run, directory: Path, *, due: bool) -> SandboxView:
         endpoints=[],
         created=run.created,
         run=run_view(run, directory, waits=False, due=due),
+        egress=list(request.egress) if request.egress is not None else None,
         health_check=health_shapes.view(request.health_check),
+        isolation=isolation_shapes.view(request.isolation),
     )

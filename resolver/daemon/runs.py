@@ -135,6 +135,11 @@ class Runs:
             text = "exists already and is stopped; start it with `berth start`, remove it with `berth rm`, or choose another name"
             raise Conflict("sandbox", name, text)
 
+    @property
+    def directory(self) -> Path:
+        """The directory of the daemon's state, with those of runs and more."""
+        return self._directory.parent
+
     def directory_of(self, identity: str) -> Path:
         """Return the directory of a run."""
         return self._directory / identity

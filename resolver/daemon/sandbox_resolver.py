@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from netcore.keeper.kept_sockets import KeptSockets
@@ -12,6 +13,7 @@ from netcore.plan.drift import Concern, Part
 from resolver.client import Client
 from resolver.daemon import listeners
 from resolver.daemon.blocking import RunBlocking
+from resolver.daemon.gateway_resolver import GatewayResolver
 from resolver.daemon.listeners import SocketPair
 from resolver.daemon.surroundings import Surroundings
 from resolver.transport.tcp import TcpListener
@@ -129,3 +131,14 @@ def open_sockets(sandbox: Sandbox, kept: KeptSockets, *, replace: bool) -> tuple
     pair, warning = listeners.open_in_sandbox(sandbox.netns_path, replace=replace)
     kept.keep(pair.by_name(listeners.names_in_sandbox(sandbox)))
     return pair, warning
+
+
+def watch(gateways: Mapping[NetworkId, GatewayResolver], resolver: SandboxResolver, network_ids: Iterable[NetworkId]) -> None:
+    """Have the client told of changes in the zones of these networks, and of no others."""
+    wanted = set(network_ids)
+    for network_id in resolver.watched ^ wanted:
+        gateway = gateways.get(network_id)
+        if gateway is not None:
+            watchers = gateway.zone.watchers
+            (watchers.add if network_id in wanted else watchers.discard)(resolver.client)
+    resolver.watched = wanted

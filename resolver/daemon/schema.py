@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+from resolver.daemon.egress_shapes import EgressChange
+from resolver.daemon.record_shapes import RecordBody, RecordView
+
 
 class PortView(msgspec.Struct, frozen=True):
     """A published port."""
@@ -83,6 +86,31 @@ class HealthCheckView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start_interval: float = 5.0
 
 
+class IsolationView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a command in a sandbox has of the host beside the network, in Docker's words; nothing means the default.
+
+    *user*: `USER[:GROUP]`; *groups*: additional ones. *confine*: the directory that is writable under bubblewrap, "": not confined.
+    *memory*, *shm_size*: in octets; *timeout*: in seconds; 0: without bound.
+    """
+
+    cap_add: list[str] = []
+    cap_drop: list[str] = []
+    privileged: bool = False
+    security_options: list[str] = []
+    user: str = ""
+    groups: list[str] = []
+    read_only: bool = False
+    tmpfs: list[str] = []
+    volumes: list[str] = []
+    confine: str = ""
+    memory: int = 0
+    cpus: float = 0.0
+    pids: int = 0
+    ulimits: list[str] = []
+    shm_size: int = 0
+    timeout: float = 0.0
+
+
 class SandboxView(msgspec.Struct, frozen=True):
     """*adopted*: its network namespace is somebody else's. *leader*: the process whose namespaces `berth exec` enters.
 
@@ -95,6 +123,9 @@ class SandboxView(msgspec.Struct, frozen=True):
     *pid*: the command inside, or the process that it was adopted from; 0: none. *owner_pid*: the process outside with which it ends.
     *run*: of one that stays when its command has ended. While that does not run, *directory* and *run* alone tell of what exists,
     and *networks* of what it will be on. *health*: starting, healthy or unhealthy; null without a *health_check*.
+
+    *hides*: directories and files of the host that its commands don't see. *withheld*: capabilities that none of them has, as it has egress
+    rules, from wherever. *isolation*: what they have of the host else.
     """
 
     id: str
@@ -111,6 +142,7 @@ class SandboxView(msgspec.Struct, frozen=True):
     shared_with: str
     ended: bool
     environment: dict[str, str]
+    egress: list[str] | None
     pid: int
     owner_pid: int | None
     origin: str
@@ -128,6 +160,9 @@ class SandboxView(msgspec.Struct, frozen=True):
     follows: str = ""
     waits: bool = False
     persists: bool = False
+    hides: list[str] = []
+    withheld: list[str] = []
+    isolation: IsolationView = IsolationView()
 
 
 class PoolView(msgspec.Struct, frozen=True):
@@ -161,7 +196,10 @@ class NodeView(msgspec.Struct, frozen=True):
 
 
 class NetworkView(msgspec.Struct, frozen=True):
-    """*scope*: local, or global for a network that spans hosts. *link*: of the host, empty if there is none."""
+    """*scope*: local, or global for a network that spans hosts. *link*: of the host, empty if there is none.
+
+    *records*: its static names, below the network.
+    """
 
     id: str
     name: str
@@ -177,8 +215,10 @@ class NetworkView(msgspec.Struct, frozen=True):
     options: dict[str, str]
     labels: dict[str, str]
     routes: list[str]
+    egress: list[str] | None
     members: list[MemberView]
     created: float
+    records: list[RecordView] = []
     warnings: list[str] = []
 
 
@@ -208,15 +248,6 @@ class ErrorView(msgspec.Struct, frozen=True):
     error: ErrorBody
 
 
-class RecordView(msgspec.Struct, frozen=True):
-    """One DNS record, its data in presentation format."""
-
-    name: str
-    ttl: int
-    type: str
-    data: str
-
-
 class ResolveView(msgspec.Struct, frozen=True):
     """*source*: where the answer comes from; *explanation*: why, a line each; *reason*: why the look-up failed, if it did."""
 
@@ -238,41 +269,6 @@ class UpstreamView(msgspec.Struct, frozen=True):
     rtt_ms: float
     queries: int
     failures: int
-
-
-class CachedView(msgspec.Struct, frozen=True):
-    """One cached answer. *flags*: of the query, those for which answers are cached apart (DO, CD, AD).
-
-    *stale*: its TTL has run out; it is served only while all upstreams fail.
-    """
-
-    name: str
-    type: str
-    flags: str
-    rcode: str
-    ttl: int
-    stale: bool
-    records: int
-    hits: int
-    size: int
-    upstreams: list[str]
-
-
-class CacheView(msgspec.Struct, frozen=True):
-    """*size* and *bound* in octets. *found*: how many cached answers match; *entries*: those of them that were served most."""
-
-    found: int
-    size: int
-    bound: int
-    hits: int
-    misses: int
-    entries: list[CachedView]
-
-
-class FlushView(msgspec.Struct, frozen=True):
-    """*removed*: how many cached answers."""
-
-    removed: int
 
 
 class StatusView(msgspec.Struct, frozen=True):
@@ -310,7 +306,7 @@ class EventView(msgspec.Struct, frozen=True):
 
     *id*: of the network or sandbox; of an endpoint, of its sandbox. *cause*: why a sandbox or network was removed: request, command
     ended, owner ended, or pruned. *exit_code*: of the command that had been started in a sandbox, if it is known.
-    *network_id*: of the network of an endpoint.
+    *network_id*: of the network of an endpoint. *detail*: of what egress rules refuse, which and why.
     """
 
     time: float
@@ -323,6 +319,7 @@ class EventView(msgspec.Struct, frozen=True):
     cause: str | None = None
     exit_code: int | None = None
     network_id: str | None = None
+    detail: str | None = None
 
 
 class PrunedView(msgspec.Struct, frozen=True):
@@ -374,6 +371,8 @@ class NetworkBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     routes: list[str] = []
     ipam_driver: str = "default"
     ipam_options: dict[str, str] = {}
+    records: list[RecordBody] = []
+    egress: list[str | dict[str, Any]] | None = None
     owner_pid: int | None = None
 
 
@@ -454,11 +453,13 @@ class SandboxBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     forward: bool = False
     gateway: bool = False
     sysctls: list[str] = []
+    egress: list[str | dict[str, Any]] | None = None
     labels: dict[str, str] = {}
     process: ProcessBody | None = None
     health_check: HealthCheckView | None = None
     follow: str = ""
     persist: bool = False
+    isolation: IsolationView = IsolationView()
 
 
 class SandboxChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -468,18 +469,13 @@ class SandboxChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     somebody is about to end the command. *health*: what its health check has found: starting, healthy or unhealthy.
     """
 
+    egress: EgressChange | None = None
     name: str | None = None
     owner_pid: int | None = None
     leader_pid: int | None = None
     restarting: int | None = None
     start_no_more: bool = False
     health: str | None = None
-
-
-class FlushBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """*name*: remove the answers for it and for names below it; null: all answers."""
-
-    name: str | None = None
 
 
 class ResolveBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -36,7 +36,7 @@ def check_capabilities() -> None:
     """Raise Unavailable that names each capability which is missing."""
     missing = capabilities.missing(Path("/proc/self/status").read_text())
     if missing:
-        raise Unavailable(", ".join(missing), "run berth as root or through sudo, or inside `unshare --user --map-root-user --net --mount`")
+        raise Unavailable(", ".join(missing), "run berth as root or through sudo, or as an ordinary user, who has a nest of his own")
 
 
 def make_run_directory(path: str) -> None:

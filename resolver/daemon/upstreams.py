@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from netcore.model import Endpoint, Network, NetworkId, Sandbox
 from netcore.plan import gateway
 from resolver import limits
-from resolver.daemon.config import DaemonConfig
+from resolver.daemon.config import DaemonConfig, parse_host_listen
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.engine import upstream
 from resolver.engine.upstream import Upstream, UpstreamSet
@@ -27,6 +28,11 @@ class ChosenUpstreams:
 
     common: UpstreamSet
     by_domain: Mapping[bytes, UpstreamSet] = field(default_factory=dict)
+
+
+def _usable(servers: Sequence[Upstream], *, confined: bool) -> list[Upstream]:
+    """Return *servers*; for a sandbox with rules without loopback, which was meant as its own and would be the host's."""
+    return [server for server in servers if not confined or not ip_address(server.address.partition("%")[0]).is_loopback]
 
 
 class UpstreamSets:
@@ -46,22 +52,31 @@ class UpstreamSets:
         return sandbox.dns.servers or self._config.dns
 
     def of_sandbox(
-        self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[NetworkId, Network], gateways: frozenset[str]
+        self,
+        sandbox: Sandbox,
+        endpoints: Sequence[Endpoint],
+        networks: Mapping[NetworkId, Network],
+        gateways: frozenset[str],
+        *,
+        confined: bool = False,
     ) -> ChosenUpstreams:
         """Return the upstreams of a sandbox with *endpoints* in gateway order (rules DNS-64..DNS-69).
 
-        *gateways*: addresses at which the host would ask us.
+        *gateways*: addresses at which the host would ask us. *confined*: it has egress rules, so nobody is asked from inside it:
+        it could answer itself, and so open what it likes.
         """
+        asker = None if confined else sandbox.id
         has_access = gateway.has_external_access(list(endpoints), networks)
         by_domain = self._by_domain(self._config.forward) if has_access else {}
         for endpoint in reversed(endpoints):
             # What is set for a network is asked from its sandboxes: it may be a server on that network.
-            by_domain |= self._by_domain(networks[endpoint.network_id].common.forward, sandbox.id)
+            by_domain |= self._by_domain(networks[endpoint.network_id].common.forward, asker, confined=confined)
         given = self.given_servers(sandbox)
         if given:
             # Its own embedded resolver would be asked in circles (DNS-68).
-            usable = [upstream.parse(server, sandbox.id) for server in given if server != EMBEDDED]
-            return ChosenUpstreams(self._set(usable, f"--dns has no other server than {EMBEDDED}"), by_domain)
+            usable = _usable([upstream.parse(server, asker) for server in given if server != EMBEDDED], confined=confined)
+            lacks = "its own loopback, where a sandbox with egress rules could answer itself" if confined else EMBEDDED
+            return ChosenUpstreams(self._set(usable, f"--dns has no other server than {lacks}"), by_domain)
         if not has_access:
             return ChosenUpstreams(self._set((), _NO_ACCESS), by_domain)
         return ChosenUpstreams(self._of_host_file(gateways), by_domain)
@@ -82,12 +97,21 @@ class UpstreamSets:
         return ChosenUpstreams(self._of_host_file(gateways), by_domain)
 
     def _of_host_file(self, gateways: frozenset[str]) -> UpstreamSet:
-        servers = [server for server in self._host.content.nameservers if server not in gateways and server != EMBEDDED]
+        # What is answered for the host is ours already, and all else is refused there.
+        own, port = parse_host_listen(self._config.host_listen) if self._config.host_listen else ("", 53)
+        ours = {EMBEDDED, own} if port == 53 else {EMBEDDED}
+        servers = [server for server in self._host.content.nameservers if server not in gateways and server not in ours]
         return self._set([Upstream(server) for server in dict.fromkeys(servers)], f"{self._host.path} names no nameserver that can be used")
 
-    def _by_domain(self, forward: Iterable[tuple[str, tuple[str, ...]]], sandbox_id: str | None = None) -> dict[bytes, UpstreamSet]:
+    def _by_domain(
+        self, forward: Iterable[tuple[str, tuple[str, ...]]], sandbox_id: str | None = None, *, confined: bool = False
+    ) -> dict[bytes, UpstreamSet]:
         return {
-            names.from_text(domain): self._set([upstream.parse(server, sandbox_id) for server in servers], "", is_trusted=True)
+            names.from_text(domain): self._set(
+                _usable([upstream.parse(server, sandbox_id) for server in servers], confined=confined),
+                "a sandbox with egress rules may not ask the host's own loopback",
+                is_trusted=True,
+            )
             for domain, servers in forward
         }
 

@@ -22,6 +22,7 @@ from resolver.daemon.operations import Operations
 from resolver.daemon.owners import Owners
 from resolver.daemon.removals import Removals
 from resolver.daemon.runs import Runs
+from resolver.daemon.static_names import StaticNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,14 @@ def make_works(
     events: Events,
     runs: Runs,
     lost: LostHolders,
+    static_names: StaticNames,
     *,
     check_firewalls: Callable[[], Awaitable[None]],
     firewall_warnings: Callable[[], tuple[str, ...]],
 ) -> Works:
     """Make all of it. *runs*: read already. *check_firewalls*, *firewall_warnings*: see `Operations`."""
     run_blocking = controller.workers.run
-    owners = Owners(run_blocking)
+    owners = Owners(run_blocking, is_nest=bool(controller.settings.edge))
     automatic_networks = AutomaticNetworks(
         lambda: controller.state.networks.values(), convert.network_request(config.default_bridge, None, predefined=True)
     )
@@ -75,8 +77,9 @@ def make_works(
     )  # fmt: skip
     operations = Operations(
         controller, automatic_networks, owners, events, runs, lasting, followers, removals,
-        remove_aside=lambda aside: remains.remove(controller, records, aside),
+        remove_aside=lambda aside: remains.remove(controller, records, aside), forget_network=static_names.drop,
         check_firewalls=check_firewalls, firewall_warnings=firewall_warnings,
+        secret_files=tuple(key.secret_file for key in config.update_keys),
     )  # fmt: skip
     lifecycle = Lifecycle(
         controller, operations, runs, removals, events,

@@ -5,13 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from resolver.engine.answer import Addresses, Answer, Forward, Negative, Pointer, Services, has_service_form, is_soa
+from resolver.engine.answer import (
+    Addresses,
+    Aliased,
+    Answer,
+    Forward,
+    Local,
+    Negative,
+    Pointer,
+    Records,
+    Services,
+    has_service_form,
+    is_soa,
+)
 from resolver.engine.exchange import Done, Result
 from resolver.engine.query_policy import Refusal
 from resolver.engine.upstream import UpstreamSet
 from resolver.engine.view import ZoneLookup
 from resolver.wire import name as names
-from resolver.wire.message import Query, Rcode
+from resolver.wire.message import Query, Rcode, Type
 from resolver.zone.zone import Zone
 
 
@@ -35,7 +47,7 @@ class Trace:
     failure: str | None = None
     is_stale: bool = False
     blocked: str | None = None
-    has_effect: bool = False
+    has_waited: bool = False
 
 
 def explain(trace: Trace) -> list[str]:
@@ -46,9 +58,10 @@ def explain(trace: Trace) -> list[str]:
         return [f"refused by the sandbox's policy: {trace.refusal.reason}"]
     lines = _zones(trace.lookups)
     if trace.answer is not None:
-        lines += _forwarding(trace) if isinstance(trace.answer, Forward) else [_local(trace.query, trace.answer)]
-    if trace.has_effect:
-        lines.append("the response waited for an effect of the sandbox's policy")
+        lines += [_local(trace.query, trace.answer)] if not isinstance(trace.answer, Forward) else []
+        lines += _forwarding(trace) if _is_external(trace.answer) else []
+    if trace.has_waited:
+        lines.append("the response waited until the firewall had been opened for it")
     return lines
 
 
@@ -56,9 +69,14 @@ def source(trace: Trace) -> str:
     """Return in a few words where the response comes from."""
     if trace.refusal is not None or trace.answer is None:
         return "policy"
-    if isinstance(trace.answer, Forward):
+    if _is_external(trace.answer):
         return "upstream" if trace.upstreams is not None and trace.upstreams.servers else "policy"
+    assert not isinstance(trace.answer, Forward)
     return trace.answer.source
+
+
+def _is_external(answer: Answer) -> bool:
+    return isinstance(answer, Forward) or (isinstance(answer, Aliased) and isinstance(answer.end, Forward))
 
 
 def _zones(lookups: list[ZoneLookup]) -> list[str]:
@@ -68,7 +86,7 @@ def _zones(lookups: list[ZoneLookup]) -> list[str]:
         by_network.setdefault(lookup.zone.network_id, []).append(lookup)
     lines: list[str] = []
     for of_network in by_network.values():
-        hits = [lookup for lookup in of_network if lookup.values]
+        hits = [lookup for lookup in of_network if lookup.values or lookup.static is not None]
         lines += [_found(lookup) for lookup in hits] if hits else [_missing(of_network[0].zone, of_network)]
     return list(dict.fromkeys(lines))
 
@@ -77,6 +95,8 @@ def _found(lookup: ZoneLookup) -> str:
     is_service = has_service_form(lookup.name)
     values = ", ".join(_value(value, is_service=is_service) for value in lookup.values or ())
     name = names.to_text(lookup.name)
+    if lookup.static is not None:
+        values = f"a static name with {len(lookup.static.values)} records of type {_type_text(lookup.static.rtype)}"
     subject = name if lookup.alias is None else f"{names.to_text(lookup.alias)} is a private alias of {name}, which"
     return f"{lookup.zone.source}: {subject} is {values}"
 
@@ -92,8 +112,18 @@ def _value(value: bytes, *, is_service: bool) -> str:
     return str(ip_address(value)) if len(value) in (4, 16) else names.to_text(value)
 
 
-def _local(query: Query, answer: Addresses | Pointer | Services | Negative) -> str:
+def _type_text(rtype: int) -> str:
+    return Type(rtype).name if rtype in Type.__members__.values() else f"TYPE{rtype}"
+
+
+def _local(query: Query, answer: Local) -> str:
     match answer:
+        case Aliased():
+            chain = ", then ".join(names.to_text(target) for _, _, target in answer.links)
+            end = "which is not ours" if isinstance(answer.end, Forward) else _local(query, answer.end)
+            return f"answered from {answer.source}: an alias of {chain}; {end}"
+        case Records():
+            return f"answered from {answer.source}: static records of type {_type_text(answer.rtype)} with TTL {answer.ttl}"
         case Addresses():
             return f"answered from {answer.source} with TTL {answer.ttl}"
         case Services():

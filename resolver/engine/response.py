@@ -38,12 +38,17 @@ from resolver.wire.message import (
 from resolver.wire.name import from_text
 
 _RECORD = struct.Struct("!HHIH")
-_PRIORITY_AND_WEIGHT = b"\0\0\0\1"
+PRIORITY_AND_WEIGHT = b"\0\0\0\1"
+"""Of every SRV record of a sandbox: no target is preferred. HAProxy sends nothing to one with weight 0."""
+OwnedRecord = tuple[bytes, int, int, bytes]
+"""Owner, type, TTL and data of a record."""
 _MASTER = from_text("ns.berth.internal")
 _MAILBOX = from_text("hostmaster.berth.internal")
 _POINTER_TO_QUESTION = b"\xc0\x0c"
 _LEAST_SRV = 12 + 6 + 1
 """Octets of the shortest SRV record."""
+_REFUSAL_TTL = 1
+"""Seconds: a rule may be added at any time."""
 LEAST_UDP = 512
 """Octets that every client can receive over UDP (RFC 1035 section 4.2.1)."""
 
@@ -74,16 +79,31 @@ def render_pointer(query: Query, target: bytes, ttl: int, *, tcp: bool) -> bytes
     return _assemble(query, Rcode.NOERROR, [record], limit=size_limit(query, tcp=tcp))
 
 
+def render_records(query: Query, rtype: int, values: Sequence[bytes], ttl: int, *, tcp: bool) -> bytes:
+    """Return a response with the records *values* of one type, which the name asked for has."""
+    records = [_POINTER_TO_QUESTION + _RECORD.pack(rtype, IN, ttl, len(value)) + value for value in values]
+    return _assemble(query, Rcode.NOERROR, records, limit=size_limit(query, tcp=tcp))
+
+
+def render_aliased(query: Query, records: Sequence[OwnedRecord], negative: tuple[Rcode, bytes, int] | None, *, tcp: bool) -> bytes:
+    """Return a response with *records*, the aliases first. *negative*: RCODE, apex and TTL, if they end at what has none."""
+    answer = [
+        (_POINTER_TO_QUESTION if owner == query.qname else owner) + _RECORD.pack(rtype, IN, ttl, len(data)) + data
+        for owner, rtype, ttl, data in records
+    ]
+    rcode, authority = (Rcode.NOERROR, []) if negative is None else (negative[0], [_soa(*negative[1:])])
+    return _assemble(query, rcode, answer, authority, limit=size_limit(query, tcp=tcp))
+
+
 def render_services(query: Query, services: Sequence[bytes], addresses: Mapping[bytes, Sequence[bytes]], ttl: int, *, tcp: bool) -> bytes:
     """Return a response with SRV records (RFC 2782), and the addresses of their targets if there is room.
 
-    *services*: port (two octets) and target of each. Priority 0 and weight 1: no target is preferred. HAProxy sends nothing to
-    one with weight 0.
+    *services*: port (two octets) and target of each.
     """
     limit = size_limit(query, tcp=tcp)
     some = services[: limit // _LEAST_SRV + 1]
     heads = {
-        size: _POINTER_TO_QUESTION + _RECORD.pack(Type.SRV, IN, ttl, len(_PRIORITY_AND_WEIGHT) + size) + _PRIORITY_AND_WEIGHT
+        size: _POINTER_TO_QUESTION + _RECORD.pack(Type.SRV, IN, ttl, len(PRIORITY_AND_WEIGHT) + size) + PRIORITY_AND_WEIGHT
         for size in set(map(len, some))
     }
     answer = [heads[len(service)] + service for service in some]
@@ -98,6 +118,15 @@ def render_services(query: Query, services: Sequence[bytes], addresses: Mapping[
 def render_negative(query: Query, rcode: Rcode, apex: bytes, ttl: int, *, tcp: bool) -> bytes:
     """Return NXDOMAIN or NODATA with the SOA of *apex* (RFC 2308 section 2)."""
     return _assemble(query, rcode, [], [_soa(apex, ttl)], limit=size_limit(query, tcp=tcp))
+
+
+def render_refusal(query: Query, rcode: Rcode, text: str, *, tcp: bool) -> bytes:
+    """Return NXDOMAIN, NODATA or another *rcode* for a query that a policy blocks, with the reason; the first two last a second."""
+    opt = b""
+    if query.edns is not None:
+        opt = render_opt(do=query.edns.do, payload=limits.OUR_PAYLOAD, options=option_octets(ExtendedError.BLOCKED, text))
+    soa = [_soa(query.qname, _REFUSAL_TTL)] if rcode in (Rcode.NOERROR, Rcode.NXDOMAIN) else []
+    return _assemble(query, rcode, [], soa, limit=size_limit(query, tcp=tcp), opt=opt)
 
 
 def render_soa(query: Query, ttl: int, *, tcp: bool) -> bytes:
@@ -122,12 +151,13 @@ def _assemble(
     additional: Sequence[bytes] = (),
     *,
     limit: int,
+    opt: bytes | None = None,
 ) -> bytes:
     """Return the response with the records that fit into *limit* octets, in order; the additional section whole or not at all.
 
-    TC is set if a record of the answer or authority section is missing.
+    TC is set if a record of the answer or authority section is missing. *opt*: in place of one without options.
     """
-    opt = _opt(query)
+    opt = _opt(query) if opt is None else opt
     flags = QR | AA | RA | query.flags & (RD | CD) | rcode
     room = limit - HEADER.size - len(query.question) - len(opt)
     body = b"".join((*answer, *authority, *additional))

@@ -33,8 +33,8 @@ _QUIET = (errno.EAGAIN, errno.EINTR)
 
 _libc = ctypes.PyDLL(None, use_errno=True)
 _recvmmsg, _sendmmsg = _libc.recvmmsg, _libc.sendmmsg
-_recvmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
-_sendmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
+# Without argument types: conversions by them take a third of such a call, and with many sandboxes a query pays two calls alone.
+# So a pointer must be a c_void_p: an int is passed as a C int, which would cut it.
 _string_at = ctypes.string_at
 
 # struct mmsghdr on 64-bit Linux: a msghdr of 56 octets, then the length of what was received.
@@ -70,7 +70,8 @@ class Batch:
         self._in_lengths = memory.headers.cast("I")[LENGTH_AT // 4 :: _HEADER // 4]
         self._out = ctypes.create_string_buffer(self._headers(self._out_parts, 1), _SLOTS * _HEADER)
         self._out_connected = ctypes.create_string_buffer(self._headers(self._out_parts, 1, connected=True), _SLOTS * _HEADER)
-        self._in_at, self._out_at = ctypes.addressof(self._in), ctypes.addressof(self._out)
+        self._in_at, self._out_at = ctypes.c_void_p(ctypes.addressof(self._in)), ctypes.addressof(self._out)
+        self._out_first = ctypes.c_void_p(self._out_at)
         self._out_connected_at = ctypes.addressof(self._out_connected)
         self._out_sizes = memoryview(self._out_parts).cast("B").cast("Q")[1::4]
 
@@ -143,7 +144,7 @@ class Batch:
             if length < _STRIDE - 1:
                 self._view[2 : 2 + length] = tail
                 self._out_sizes[0] = length + 2
-                _sendmmsg(descriptor, self._out_at, 1, _MSG_DONTWAIT)
+                _sendmmsg(descriptor, self._out_first, 1, _MSG_DONTWAIT)
                 return 1, [], (reply.rcode,) if reply.rcode else ()
         octets = self._message(_string_at(self._at, _STRIDE), 0, size)
         return 1, [(octets, _string_at(self._names_at, self._address_size))], ()
@@ -213,6 +214,7 @@ class Batch:
 
     def send_connected(self, descriptor: int, messages: Sequence[bytes]) -> None:
         """Send *messages* (of at most 512 octets each) over a connected socket; OSError for what the kernel reports."""
+        headers = self._out_connected_at
         for first in range(0, len(messages), _SLOTS):
             some = messages[first : first + _SLOTS]
             for slot, octets in enumerate(some):
@@ -221,7 +223,7 @@ class Batch:
             start = 0
             while start < len(some):
                 # An error at a later message than the first ends the call, and is not reported.
-                sent = _sendmmsg(descriptor, self._out_connected_at + start * _HEADER, len(some) - start, _MSG_DONTWAIT)
+                sent = _sendmmsg(descriptor, ctypes.c_void_p(headers + start * _HEADER), len(some) - start, _MSG_DONTWAIT)
                 if sent < 0:
                     number = ctypes.get_errno()
                     if number in _QUIET:
@@ -241,7 +243,7 @@ class Batch:
     @staticmethod
     def _send(descriptor: int, headers: int, start: int, stop: int) -> None:
         while start < stop:
-            sent = _sendmmsg(descriptor, headers + start * _HEADER, stop - start, _MSG_DONTWAIT)
+            sent = _sendmmsg(descriptor, ctypes.c_void_p(headers + start * _HEADER), stop - start, _MSG_DONTWAIT)
             if sent < 0:
                 if ctypes.get_errno() in _QUIET:
                     return

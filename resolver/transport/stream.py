@@ -13,6 +13,7 @@ it sends no more queries, may still be answered for as long as a query may take,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
@@ -49,8 +50,10 @@ class _Connection(asyncio.Protocol):
         message = self.pending.add(pending)
         if pads and has_plain_opt(message):
             message = padded(message)
-        if self._transport is not None:
-            self._transport.write(len(message).to_bytes(2, "big") + message)
+        # What is pending is sent again once the connection is gone. uvloop may have closed it without saying so yet.
+        if self._transport is not None and not self._transport.is_closing():
+            with contextlib.suppress(RuntimeError):
+                self._transport.write(len(message).to_bytes(2, "big") + message)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

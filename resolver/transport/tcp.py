@@ -10,7 +10,9 @@ Spec: RFC 7766 (several queries on one connection, responses in any order, idle 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import struct
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import cast
@@ -18,6 +20,9 @@ from typing import cast
 from resolver import limits
 from resolver.client import Client
 from resolver.transport.udp import Service
+
+_RESET, _IN_ORDER = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
+"""SO_LINGER: how the kernel ends a connection whose descriptor is closed (socket(7))."""
 
 
 class TcpListener:
@@ -132,6 +137,9 @@ class _Connection(asyncio.BufferedProtocol):
             return
         self.client = client
         self._listener.opened(self)
+        # A daemon that is killed must not seem to have ended the connection: glibc asks once more on a new one after a reset alone,
+        # and that one waits for the next daemon.
+        self._end_by(_RESET)
         transport.set_write_buffer_limits(high=limits.TCP_UNREAD)
         self._expire_in(limits.TCP_FIRST_READ)
 
@@ -241,6 +249,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def _close_behind_eof(self) -> None:
         if self._eof and not self._waiting and not self._is_scheduled:
+            self._end_by(_IN_ORDER)
             self._transport.close()
 
     def stop_reading(self) -> None:
@@ -252,6 +261,12 @@ class _Connection(asyncio.BufferedProtocol):
         if not self._paused and not self._ended:
             self._paused = True
             self._transport.pause_reading()
+
+    def _end_by(self, how: bytes) -> None:
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, how)
 
     def _expire_in(self, seconds: float) -> None:
         """Set the deadline. A timer that is due earlier stays: it checks again then, which costs less than a new timer each time."""
@@ -273,7 +288,9 @@ class _Connection(asyncio.BufferedProtocol):
             self.end()
 
     def end(self) -> None:
-        """Close the connection at once; what was not sent is lost."""
+        """Close the connection at once; what was not sent is lost. Who still waits for an answer sees a reset, and may ask again."""
         if not self._ended:
             self._ended = True
+            if not self._waiting and not (self._stopped and self._buffer):
+                self._end_by(_IN_ORDER)
             self._transport.abort()

@@ -10,6 +10,7 @@ not if it comes while several messages are sent with one system call.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import struct
@@ -27,6 +28,7 @@ Path = tuple[object, ...]
 
 _IP_RECVERR, _IPV6_RECVERR = 11, 25
 _ERRNO = struct.Struct("=I")
+_SIOCGIFINDEX, _IFREQ = 0x8933, struct.Struct("16si20x")
 
 
 class UpstreamSocket:
@@ -148,30 +150,41 @@ def path_of(sock: socket.socket) -> Path:
     return name[0], *name[3:]
 
 
-def sockaddr(upstream: Upstream) -> tuple[str, int] | tuple[str, int, int, int]:
-    """Return the address of *upstream* for the socket calls; its IPv6 zone is an interface of its namespace."""
+def sockaddr(upstream: Upstream, sock: socket.socket) -> tuple[str, int] | tuple[str, int, int, int]:
+    """Return the address of *upstream* for the socket calls; its IPv6 zone is an interface of the namespace of *sock*."""
     if ":" not in upstream.address:
         return upstream.address, upstream.port
     host, _, zone = upstream.address.partition("%")
     index = 0
     if zone:
-        index = int(zone) if zone.isdigit() else socket.if_nametoindex(zone)
+        index = int(zone) if zone.isdigit() else _link_index(zone, sock)
     return host, upstream.port, 0, index
 
 
-def open_datagram(upstream: Upstream, kind: int) -> socket.socket:
-    """Open a socket for *upstream* in the namespace of the calling thread, connected or connecting.
+def _link_index(name: str, sock: socket.socket) -> int:
+    """Return the index of a link of the namespace that *sock* belongs to (SIOCGIFINDEX, netdevice(7))."""
+    answer = fcntl.ioctl(sock, _SIOCGIFINDEX, _IFREQ.pack(name.encode(), 0))
+    index: int = _IFREQ.unpack(answer)[1]
+    return index
+
+
+MakeSocket = Callable[[int, int], socket.socket]
+"""As `socket.socket`: of a family and kind."""
+
+
+def open_datagram(upstream: Upstream, kind: int, make: MakeSocket = socket.socket) -> socket.socket:
+    """Open a socket for *upstream* in the namespace of the calling thread, or where *make* makes it, connected or connecting.
 
     The kernel then takes only datagrams from that very address, and reports when nobody listens there.
     """
     family = socket.AF_INET if ip_address(upstream.address.partition("%")[0]).version == 4 else socket.AF_INET6
-    sock = socket.socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    sock = make(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
         if kind == socket.SOCK_DGRAM and family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
         elif kind == socket.SOCK_DGRAM:
             sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
-        sock.connect(sockaddr(upstream))
+        sock.connect(sockaddr(upstream, sock))
     except BlockingIOError:
         return sock
     except BaseException:

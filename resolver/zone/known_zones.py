@@ -29,7 +29,7 @@ class KnownZones:
         at = 1 + qname[0]
         while at < len(qname) and qname[at]:
             published = self._by_label.get(qname[at:])
-            if published is not None and published.current.look(qname[:at] + names.ROOT) is not None:
+            if published is not None and published.current.has(qname[:at] + names.ROOT):
                 return published.current
             at += 1 + qname[at]
         return None

@@ -50,6 +50,7 @@ def test_restart_serves_the_same_sandboxes_again(lab, number):
     lab.berth("network", "rm", "net")
 
 
+@pytest.mark.slow
 def test_after_a_reboot_networks_are_back_and_sandboxes_are_gone(lab):
     prepared(lab)
     lab.berth("rm", "client")
@@ -445,6 +446,7 @@ def test_the_shop_of_the_readme(lab):
     lab.wait_for(lambda: lab.shell("ip -o link show type bridge") == "")
 
 
+@pytest.mark.slow
 def test_up_detached_then_down_and_two_projects_side_by_side(lab):
     lab.start_daemon()
     lab.shell("mkdir -p /run/p1 /run/p2")

@@ -228,6 +228,7 @@ def test_detach_when_their_link_is_gone(lab, routed):
     assert routed() == ""
 
 
+@pytest.mark.slow
 def test_a_network_made_by_hand_keeps_the_daemon_that_it_started(lab):
     lab.berth("network", "create", "mine")
     pid = json.loads(lab.berth("status", "--format", "json").stdout)["pid"]
@@ -391,6 +392,7 @@ def test_service_install_writes_a_unit_for_this_berth(lab):
     assert "nothing to uninstall" in lab.berth("service", "uninstall", "--directory", "/run/units", check=False).stderr
 
 
+@pytest.mark.slow
 def test_service_that_ends_at_once_is_no_failure_and_leaves_its_output(lab):
     lab.start_daemon()
     lab.write(

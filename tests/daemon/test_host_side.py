@@ -5,6 +5,8 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from netcore.kernel.capabilities import USED
 from tests.support.lab import WITHOUT_FILLED_SETS
 
@@ -18,6 +20,7 @@ def netns_of(pid):
     return Path(f"/proc/{pid}/ns/net").readlink()
 
 
+@pytest.mark.slow
 def test_second_daemon_with_other_directories_is_refused_and_changes_nothing(lab):
     lab.start_daemon()
     lab.berth("network", "create", "front")
@@ -111,6 +114,7 @@ def test_admin_socket_that_is_removed_is_made_again(lab):
     assert lab.berth("rm", "web").returncode == 0
 
 
+@pytest.mark.slow
 def test_pipes_and_links_where_files_were_hold_up_nobody(lab):
     lab.start_daemon()
     lab.berth("network", "create", "front")

@@ -169,6 +169,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_relayed_connections_go_on_octet_by_octet(restarts):
     """From the host's ::1 a sandbox is reached through the daemon, not by NAT."""

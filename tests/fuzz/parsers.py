@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,16 @@ import aiohttp
 from netcore.cluster.state import ClusterState, EndpointRecord, Node
 from netcore.controller.drift import notices
 from netcore.desired import hostsfile
+from netcore.desired.look_rules import FROM_CLIENT, FROM_SERVER
+from netcore.egress import read
 from netcore.errors import InvalidRequest, NetcoreError, PluginFailed
-from netcore.kernel import netlink, routing_tables, rtnl
+from netcore.kernel import netlink, packet_log, routing_tables, rtnl
+from netcore.look import segments
+from netcore.look.findings import Name, NeedMore
+from netcore.look.first_data import FirstDataReader
+from netcore.look.flows import Flows
+from netcore.look.http_requests import HttpRequests
+from netcore.look.steps import Allowed, Forge, Inject, Sender
 from netcore.model import Endpoint, NetworkId, PluginIpam, Pool, Sandbox
 from netcore.plugins import client, discovery
 from netcore.plugins.ipam_driver import IpamDriver
@@ -38,6 +46,7 @@ from resolver.daemon import config, convert, hostfile, http_api, schema
 from resolver.errors import ConfigError, ResolverError
 from resolver.zone import build
 from tests.fuzz import decoders
+from tests.support import client_hellos
 from tests.support.fakes import world
 
 
@@ -226,6 +235,62 @@ def dumps(octets: bytes) -> None:
         assert hop.destination.prefixlen == 0
 
 
+def egress_rules(octets: bytes) -> None:
+    """A list of egress rules is refused with a reason, or prints as it is read."""
+    with suppress(InvalidRequest):
+        for made in read.lines(octets.decode("utf-8", errors="replace"), "list"):
+            assert read.rule(str(made)) == made
+            assert made.ports
+
+
+def http_requests(octets: bytes) -> None:
+    """The requests of a connection are the same however they are cut, and no more is cleared than has come."""
+
+    def read(size: int) -> tuple[list[object], int]:
+        reader = HttpRequests()
+        found: list[object] = []
+        for at in range(0, len(octets), size):
+            found += reader.feed(octets[at : at + size])
+            assert reader.cleared <= at + size
+            if found and not isinstance(found[-1], Name):
+                return found, 0
+        return found, reader.cleared
+
+    assert read(len(octets) or 1) == read(1) == read(17)
+
+
+def first_data(octets: bytes) -> None:
+    """The first data of a connection mean the same however they are cut, and a name that is found is one."""
+
+    def found(size: int) -> object:
+        reader = FirstDataReader()
+        for at in range(0, len(octets), size):
+            if not isinstance(reader.feed(octets[at : at + size]), NeedMore):
+                break
+        return reader.finding
+
+    at_once = found(len(octets) or 1)
+    assert at_once == found(1) == found(17)
+    if isinstance(at_once, Name):
+        assert at_once.name == at_once.name.lower().strip(".")
+        assert at_once.name.isascii()
+        assert at_once.name.isprintable()
+
+
+def packets(octets: bytes) -> None:
+    """A copy of a packet is read, and taken as one of a client and of a server; what is sent for it can be read."""
+    flows = Flows(lambda *_: Allowed(1))
+    for prefix in (FROM_SERVER, FROM_CLIENT, FROM_SERVER):
+        logged = packet_log.read_message(bytes(20) + netlink.attr(10, prefix.encode()) + netlink.attr(9, octets) + octets)
+        segment = segments.read(logged.packet)
+        if segment is None:
+            return
+        sender = Sender(logged.link, logged.mac, segment.source)
+        steps = flows.take_server(segment, 0.0) if prefix == FROM_SERVER else flows.take_client(segment, logged.mark, sender, 0.0)
+        for step in steps:
+            assert not isinstance(step, Inject | Forge) or segments.read(step.packet) is not None
+
+
 _BODIES = (schema.NetworkBody, schema.SandboxBody, schema.ConnectBody, schema.PruneBody, schema.ResolveBody)
 
 
@@ -299,6 +364,9 @@ def parsers() -> Iterator[dict[str, Parser]]:
                 ),
                 "hosts": Parser(hosts, _text("".join(f"{line}\n" for line in _OURS), "# mine\n10.9.9.9 x\n10.1.0.2\tweb\n\n"),
                                 _text(*_OURS, "\n", "\r\n", "#", "10.1.0.3\tweb", "\t")),
+                "egress rules": Parser(egress_rules, _EGRESS, (*_text(
+                    "deny:", "+private", "*.", "network:", "host", "public", "all", "none", "@", ":", "-", "/", "[", "]", ",", "#", "\n", ".", "..",
+                    "xn--", "ü", "。", "53", "65536", "/tcp", "/udp", "/sctp", "%eth0", "0x", "::ffff:"), *_ADDRESSES)),
                 "Compose": Parser(compose(directory), _COMPOSE, (*_text(
                     "services:\n", "  web:\n", "    ports:\n", "- ", ": ", "\n", "  ", "networks", "${", "}", "${SET:-", "$$", "&a", "*a", "<<: *a",
                     "{", "[", "]", "|", ">", "!!binary", "~", "0x", "\0", "\x1b", "depends_on"), *_ADDRESSES)),
@@ -309,6 +377,13 @@ def parsers() -> Iterator[dict[str, Parser]]:
                 "plugin": Parser(plugin(loop), _PLUGIN, (*_JSON, *_ADDRESSES, *_text("unix://", "tcp://", "https://[", "Err", "RouteType"))),
                 "etcd": Parser(etcd_records, _ETCD, (*_JSON, *_ADDRESSES, *(f"{key}\n".encode() for key in _KEYS), b'"schema":', b"\xff")),
                 "local store": Parser(local_store, _STORE, (*_JSON, *_ADDRESSES)),
+                "http requests": Parser(http_requests, _REQUESTS, (*_text(
+                    "\r\n", "Content-Length: 5", "Transfer-Encoding: chunked", "0\r\n\r\n", "GET / HTTP/1.1", "Host: b.example", ";",
+                ),)),
+                "first data": Parser(first_data, _FIRST_DATA, (*_text(
+                    "GET ", "/ ", "HTTP/1.1\r\n", "Host: a.example\r\n", "\r\n", "\n", "\r", " ", "\t", "http://", "@", ":80", "CONNECT ", "\0"),
+                    *_ADDRESSES, b"\x16\3\1", b"\0\0", b"\x80\x2e\1", client_hellos.GREASE, client_hellos.server_names(b"b.example"))),
+                "packets": Parser(packets, _PACKETS, (b"\x45\0", b"\x60\0", b"\x50\x10", b"\xa0\x18", b"\2\4", b"\x08\x0a", b"\x16\3\1")),
                 "netlink": Parser(dumps, (_framed(bytes(range(200))), rtnl.get_link("eth0").body),
                                   (b"\0\0\0\0", b"\4\0\3\0", b"\xff\xff", b"\x10\0\0\0", b"eth0\0")),
             }  # fmt: skip
@@ -316,6 +391,10 @@ def parsers() -> Iterator[dict[str, Parser]]:
         loop.close()
 
 
+_EGRESS = _text(
+    "packages.example.org\n*.files.example.org:443  # hosts\n", "deny:[2001:db8::/32]:53/udp,db.corp+private:5432\n@build\n",
+    "network:a:5432,host:80-90,public,none,10.1.0.0/16/udp,bücher.example",
+)  # fmt: skip
 _COMPOSE = _text(
     "name: app\nservices:\n  web:\n    command: [sleep, '1']\n    ports: ['8080:80', {target: 90, published: '9090'}]\n    networks:\n"
     "      front: {aliases: [w], ipv4_address: 10.1.0.2}\n    depends_on: [db]\n    dns: 10.0.0.1\n    extra_hosts: ['a=10.0.0.2']\n"
@@ -343,6 +422,22 @@ _PLUGIN = _text(
     '"DstPrefix":"eth"},"Gateway":"10.1.0.1","StaticRoutes":[{"Destination":"10.2.0.0/16","RouteType":0,"NextHop":"10.1.0.1"}],"Value":{"a":1}}',
     '{"PoolID":"p","Pool":"10.1.0.0/16","Data":{"com.docker.network.gateway":"10.1.0.1/16"},"Address":"10.1.0.5/16"}',
     '{"Addr":"tcp://localhost:1","TLSConfig":{"CAFile":"/x","InsecureSkipVerify":true}}', "unix:///run/x.sock",
+)  # fmt: skip
+_FIRST_DATA = (
+    client_hellos.hello(), client_hellos.hello(b"a.example", client_hellos.OUTER_ECH, size=30), client_hellos.from_library("a.example"),
+    *_text("GET / HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\n\r\n", "GET http://a.example:80/ HTTP/1.0\nHost: a.example:80\n\n"),
+)  # fmt: skip
+_REQUESTS = _text(
+    "GET / HTTP/1.1\r\nHost: a.example\r\n\r\nPOST / HTTP/1.1\r\nHost: b.example\r\nContent-Length: 5\r\n\r\nhello",
+    "PUT / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nT: x\r\n\r\nGET / HTTP/1.1\r\nHost: c\r\n\r\n",
+)  # fmt: skip
+_PACKETS = tuple(
+    segments.write(segments.Segment(
+        source=ip_address(source), destination=ip_address(destination), source_port=40_000, destination_port=443, sequence=1, acknowledgement=1,
+        flags=flags, payload=payload, options=segments.timestamps_option(1, 2),
+    ))
+    for source, destination in (("10.0.0.2", "192.0.2.1"), ("fd00::2", "2001:db8::1"))
+    for flags, payload in ((0x18, client_hellos.hello()), (0x12, b""), (0x10, b""))
 )  # fmt: skip
 _ETCD = (
     codec.encode_shared(_NODE), codec.encode_shared(_FAR), b"3", b"b",

@@ -165,6 +165,25 @@ async def test_responses_that_nobody_reads_take_bounded_octets(serve, monkeypatc
     await upstream.stop()
 
 
+async def test_who_waits_for_an_answer_sees_a_reset_and_who_does_not_an_end(serve):
+    """So does the kernel end them when the process is killed; glibc asks again after a reset alone."""
+    served = await serve(Scripted())
+    waiting, idle = [await asyncio.open_connection(*served.tcp_address) for _ in range(2)]
+    waiting[1].write(framed(query("never.example")))
+    idle[1].write(framed(query()))
+    assert await idle[0].readexactly(2)
+    await until(lambda: any(connection._waiting for connection in served.client.connections))
+    (asked,) = [connection for connection in served.client.connections if connection._waiting]
+    linger = asked._transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)
+    assert struct.unpack("ii", linger) == (1, 0)
+    await served.tcp.close()
+    with pytest.raises(ConnectionResetError):
+        await waiting[0].read()
+    await idle[0].read()
+    for _, writer in (waiting, idle):
+        writer.close()
+
+
 async def test_one_turn_writes_a_bounded_number_of_octets(served, monkeypatch):
     turns = []
     original = TcpListener._take_turns

@@ -144,6 +144,7 @@ def test_answer_that_points_to_a_network_of_ours_is_refused(lab):
     assert lab.in_sandbox("asker", "dig", "+short", "www.example.test") == "192.0.2.80"
 
 
+@pytest.mark.slow
 def test_no_answer_is_stale_while_names_change_under_load(lab):
     done = lab.run(sys.executable, str(SUPPORT / "names_under_load.py"), timeout=90)
     found = json.loads(done.stdout.splitlines()[-1])

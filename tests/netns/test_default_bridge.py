@@ -94,6 +94,7 @@ def test_predefined_networks_stay(two):
     lab.berth("network", "create", "mine", check=False)
 
 
+@pytest.mark.slow
 def test_settings_of_it_and_nameservers_that_it_can_reach(lab):
     lab.stop_daemon()
     lab.write("/etc/berth.toml", '[default_bridge]\nsubnets = ["10.88.0.0/16"]\noptions = {name = "docker9", icc = "false"}\n')

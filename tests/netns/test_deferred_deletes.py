@@ -50,6 +50,7 @@ def test_a_start_deletes_what_a_daemon_left_that_was_killed_between_reply_and_de
     assert found == {"pairs": 0, "names": ["eth0", "eth1"], "works": True, "links": 2, "other": True}
 
 
+@pytest.mark.slow
 def test_the_same_pair_a_hundred_times_and_the_same_bridge_twenty_times_without_a_pause(lab):
     assert part(lab, "again", timeout=120) == {"names": ["eth0", "eth1"], "works": True, "inside": 0}
 

@@ -4,6 +4,8 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 SUPPORT = Path(__file__).parents[1] / "support"
 
 
@@ -20,6 +22,7 @@ def test_nothing_passes_in_clear(lab):
     assert set(seen["after"].values()) == {True}
 
 
+@pytest.mark.slow
 def test_policies_that_somebody_changes_are_noticed_and_put_back(lab):
     seen = json.loads(lab.run("unshare", "--net", sys.executable, str(SUPPORT / "encryption_drift.py")).stdout)
     one = "repair esp policy out 127.0.0.1 to 127.0.0.2 udp dport 4790"

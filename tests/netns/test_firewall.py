@@ -56,6 +56,7 @@ def test_same_network_reaches_each_other(lab):
     assert reaches(lab, "i1", f"http://{ip(lab, 'i2')}/")
 
 
+@pytest.mark.slow
 def test_unprotected_network_is_open_to_other_networks_of_the_host(lab):
     for family in (4, 6):
         address = ip(lab, "o1", family)
@@ -109,11 +110,11 @@ def test_port_on_loopback_is_for_the_host_only(lab):
 def test_loopback_of_the_host_is_closed_to_sandboxes(lab):
     assert reaches(lab, "host", "http://127.0.0.1:9000/")
     # A sandbox that routes 127.0.0.1 to its gateway gets nowhere.
-    lab.berth("exec", "a2", "sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1", check=False)
+    lab.run("sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1", where="berth-a2")
     gateway = lab.in_sandbox("a2", "ip", "route", "show", "default").split()[2]
-    lab.berth("exec", "a2", "ip", "route", "del", "local", "127.0.0.0/8", "dev", "lo", "table", "local", check=False)
-    lab.berth("exec", "a2", "ip", "route", "del", "local", "127.0.0.1", "dev", "lo", "table", "local", check=False)
-    lab.berth("exec", "a2", "ip", "route", "add", "127.0.0.1/32", "via", gateway, check=False)
+    lab.berth("exec", "--privileged", "a2", "ip", "route", "del", "local", "127.0.0.0/8", "dev", "lo", "table", "local", check=False)
+    lab.berth("exec", "--privileged", "a2", "ip", "route", "del", "local", "127.0.0.1", "dev", "lo", "table", "local", check=False)
+    lab.berth("exec", "--privileged", "a2", "ip", "route", "add", "127.0.0.1/32", "via", gateway, check=False)
     assert not reaches(lab, "a2", "http://127.0.0.1:9000/")
 
 
@@ -139,17 +140,17 @@ def test_outgoing_traffic_is_masqueraded(lab):
 
 def test_spoofed_source_is_dropped_for_ip_arp_and_nd(lab):
     other = ip(lab, "a2")
-    lab.berth("exec", "a1", "ip", "addr", "add", "10.99.0.1/32", "dev", "eth0")
+    lab.berth("exec", "--privileged", "a1", "ip", "addr", "add", "10.99.0.1/32", "dev", "eth0")
     assert lab.berth("exec", "a1", "ping", "-c1", "-W1", "-I", "10.99.0.1", other, check=False).returncode != 0
     # Claiming another's address by ARP, or by a neighbour advertisement, changes nothing for third parties.
     mac = lab.inspect("a2")["endpoints"][0]["mac"]
-    lab.berth("exec", "a1", "ip", "addr", "add", f"{other}/32", "dev", "eth0")
-    lab.berth("exec", "a1", "arping", "-U", "-c", "2", "-I", "eth0", other, check=False)
+    lab.berth("exec", "--privileged", "a1", "ip", "addr", "add", f"{other}/32", "dev", "eth0")
+    lab.berth("exec", "--privileged", "a1", "arping", "-U", "-c", "2", "-I", "eth0", other, check=False)
     gateway_sees = lab.out("ip", "neigh", "show", other)
     assert mac in gateway_sees
     assert "PERMANENT" in gateway_sees
-    lab.berth("exec", "a1", "ip", "addr", "del", f"{other}/32", "dev", "eth0")
-    lab.berth("exec", "a1", "ip", "addr", "del", "10.99.0.1/32", "dev", "eth0")
+    lab.berth("exec", "--privileged", "a1", "ip", "addr", "del", f"{other}/32", "dev", "eth0")
+    lab.berth("exec", "--privileged", "a1", "ip", "addr", "del", "10.99.0.1/32", "dev", "eth0")
     assert reaches(lab, "a1", f"http://{other}/")
 
 
@@ -158,8 +159,8 @@ def test_changed_mac_is_dropped(lab):
     url = f"http://{HOST_ADDRESS}:9001/"
     # In one go: berth gives the link its address back soon after.
     once = f"ip link set eth0 address 02:42:de:ad:be:ef && curl -s -o /dev/null -m 0.15 {url}"
-    assert lab.berth("exec", "b2", "sh", "-c", once, check=False).returncode == 28
-    lab.berth("exec", "b2", "ip", "link", "set", "eth0", "address", mac)
+    assert lab.berth("exec", "--privileged", "b2", "sh", "-c", once, check=False).returncode == 28
+    lab.berth("exec", "--privileged", "b2", "ip", "link", "set", "eth0", "address", mac)
     assert reaches(lab, "b2", f"http://{HOST_ADDRESS}:9001/")
 
 

@@ -253,6 +253,7 @@ def test_nss_daemon_sockets_are_hidden(lab):
     process.kill()
 
 
+@pytest.mark.slow
 def test_file_mounted_over_resolv_conf_and_written_by_its_other_name_is_followed(lab):
     servers(lab, OUTSIDE_ADDRESS)
     lab.write("/run/mounted.conf", "nameserver 10.9.0.12\n")
@@ -265,6 +266,7 @@ def test_file_mounted_over_resolv_conf_and_written_by_its_other_name_is_followed
     servers(lab, OUTSIDE_ADDRESS)
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_resolv_conf_is_said_and_blocks_nothing(lab):
     servers(lab, OUTSIDE_ADDRESS, extra="nameserver dns.test\n#" + "x" * 70_000 + "\n")
     lab.wait_for(lambda: "/etc/resolv.conf: line 2: 'dns.test' is not an IP address" in lab.berth("status").stdout)

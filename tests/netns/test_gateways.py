@@ -158,6 +158,7 @@ def test_ports_when_the_gateway_moves_to_a_routed_network_and_back(lab, sandbox)
         assert published(lab) == nat
 
 
+@pytest.mark.slow
 def test_sandbox_without_a_network_gives_its_ports_free_and_takes_them_back(lab, sandbox):
     sandbox("--network", "a", "-p", "8097:80", "-p", "127.0.0.1:8096:80")
     said = lab.berth("network", "disconnect", "a", "s").stderr
@@ -223,9 +224,9 @@ def test_gateway_network_is_left_while_the_link_of_the_other_is_down(lab, sandbo
         assert gateways(lab) == ["10.91.0.1", "fd91::1"]
         if not restart:
             # A link that is down is repaired once; from then on it is left.
-            lab.in_sandbox("s", "ip", "link", "set", "eth0", "down")
+            lab.berth("exec", "--privileged", "s", "ip", "link", "set", "eth0", "down")
             lab.wait_for(lambda: ",UP" in lab.in_sandbox("s", "ip", "link", "show", "eth0"))
-        lab.in_sandbox("s", "ip", "link", "set", "eth0", "down")
+        lab.berth("exec", "--privileged", "s", "ip", "link", "set", "eth0", "down")
         lab.wait_for(lambda: lab.is_left_alone("link eth0 up"))
         said = lab.berth("network", "disconnect", "b", "s").stderr
         assert "set once its link is up: route 0.0.0.0/0 via 10.90.0.1 dev eth0" in said
@@ -235,7 +236,7 @@ def test_gateway_network_is_left_while_the_link_of_the_other_is_down(lab, sandbo
         if restart:
             lab.stop_daemon()
             lab.start_daemon()
-        lab.in_sandbox("s", "ip", "link", "set", "eth0", "up")
+        lab.berth("exec", "--privileged", "s", "ip", "link", "set", "eth0", "up")
         lab.wait_for(lambda: gateways(lab) == ["10.90.0.1", "fd90::1"])
         lab.wait_for(lambda: not lab.is_left_alone("link eth0 up"))
         for address in ("10.90.0.1", "fd90::1"):

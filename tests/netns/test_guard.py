@@ -97,6 +97,7 @@ def addresses(lab):
     return {"gateway": gateway, **{name: address(lab, name) for name in ("a1", "b1", "r1")}}
 
 
+@pytest.mark.slow
 def test_all_is_closed_from_the_flush_until_the_tables_are_back(lab, addresses):
     assert paths(lab, addresses) == WITH_RULES
     lab.daemon.send_signal(signal.SIGSTOP)
@@ -110,6 +111,7 @@ def test_all_is_closed_from_the_flush_until_the_tables_are_back(lab, addresses):
     assert paths(lab, addresses) == WITH_RULES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ended_by", [signal.SIGKILL, signal.SIGTERM])
 def test_the_bridges_stay_closed_without_a_daemon(lab, addresses, ended_by):
     lab.stop_daemon(ended_by)

@@ -142,7 +142,7 @@ def test_what_is_left_of_the_host(lab, name):
         address = gateway(lab, f"br-{name}", family)
         assert lab.in_sandbox(f"in-{name}", "ping", "-c1", "-W2", address)
         # Without the entry that berth made, the gateway must be found by ARP and neighbour discovery.
-        lab.berth("exec", f"in-{name}", "ip", "neigh", "flush", "all", "nud", "permanent")
+        lab.berth("exec", "--privileged", f"in-{name}", "ip", "neigh", "flush", "all", "nud", "permanent")
         assert lab.in_sandbox(f"in-{name}", "ping", "-c1", "-W2", address)
         answered = lab.in_sandbox(f"in-{name}", "dig", "+short", "+tries=1", f"@{address}", f"in-{name}")
         assert answered in lab.inspect(f"in-{name}")["addresses"]
@@ -165,7 +165,7 @@ def test_on_a_bridge_of_the_host_only_sandboxes_are_closed_out(lab):
     check(lab, "in-lan", ["10.77.0.1"], [], ["tcp/7000"])
     assert lab.in_sandbox("in-lan", "ping", "-c1", "-W2", "10.77.0.200")
     # With another sender's MAC it is no longer the sandbox; it is not let through then either.
-    lab.berth("exec", "in-lan", "ip", "link", "set", "eth0", "address", "02:00:00:00:00:99")
+    lab.berth("exec", "--privileged", "in-lan", "ip", "link", "set", "eth0", "address", "02:00:00:00:00:99")
     check(lab, "in-lan", ["10.77.0.1"], [], ["tcp/7000"])
     lab.berth("rm", "in-lan")
     lab.berth("network", "rm", "lan")
@@ -253,7 +253,7 @@ def test_neighbours_that_one_sandbox_has_the_host_look_for_are_bounded(lab):
     (own,) = [one for one in lab.inspect("in-some")["addresses"] if ":" not in one]
     inside = own.rsplit(".", 2)[0] + ".200.0"
     # By the gateway, as if all of the network were behind it.
-    lab.berth("exec", "in-some", "ip", "route", "add", f"{inside}/24", "via", gateway(lab, "br-some"))
+    lab.berth("exec", "--privileged", "in-some", "ip", "route", "add", f"{inside}/24", "via", gateway(lab, "br-some"))
     lab.berth("exec", "in-some", sys.executable, "-c", SCATTER, "10.99.1.0", "1000")
     lab.berth("exec", "in-some", sys.executable, "-c", SCATTER, inside, "200")
     lab.berth("exec", "in-some", sys.executable, "-c", SCATTER, "fd09::1:0", "500")
@@ -304,6 +304,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
 """
 
 
+@pytest.mark.slow
 def test_programs_of_the_host_are_answered_at_the_gateway_unless_that_is_off(lab):
     targets = [gateway(lab, "br-all"), gateway(lab, "br-all", 6)]
     here = lab.inspect("in-all")["addresses"]

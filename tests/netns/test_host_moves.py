@@ -359,6 +359,7 @@ def test_what_was_off_is_off_again_with_the_last_network(lab, end):
     assert (forwards(lab, 4), forwards(lab, 6)) == ("0", "0")
 
 
+@pytest.mark.slow
 def test_daemon_that_ends_when_idle_leaves_no_router_behind(lab):
     lab.berth("run", "--", "true")
     lab.wait_for(lambda: lab.run("test", "-S", "/run/berth/berth.sock", check=False).returncode != 0, 30)
@@ -375,6 +376,7 @@ def _make_lan(lab):
     )
 
 
+@pytest.mark.slow
 def test_host_that_was_no_router_is_none_for_others(lab):
     _make_lan(lab)
     assert not reaches(lab, OUTSIDE_ADDRESS, where="lan")
@@ -402,6 +404,7 @@ def test_host_that_was_no_router_is_none_for_others(lab):
     assert reaches(lab, OUTSIDE_ADDRESS6, where="lan")
 
 
+@pytest.mark.slow
 def test_router_stays_a_router(lab):
     _make_lan(lab)
     lab.shell("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")

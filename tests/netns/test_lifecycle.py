@@ -344,6 +344,7 @@ def test_exec_has_the_variables_and_the_directory_of_the_command(lab, how):
         assert lab.inspect("told")["environment"] == {"A": "secret"}
 
 
+@pytest.mark.slow
 def test_what_ends_while_no_daemon_is_there_is_known_to_the_next_one(lab):
     lab.berth("run", "-d", "--name", "ends", "--", "sh", "-c", "while ! test -e /run/end; do sleep 0.01; done; echo last; exit 7")
     lab.berth(
@@ -379,7 +380,8 @@ def test_what_ends_while_no_daemon_is_there_is_known_to_the_next_one(lab):
 def reboot(lab):
     """Take away what a reboot does: processes, links, namespaces, rules, /run, and the boot id."""
     lab.shell("echo 00000000-0000-0000-0000-000000000001 > /run/boot_id; mount --bind /run/boot_id /proc/sys/kernel/random/boot_id")
-    # Those that are started while others end are killed, too.
+    # First the daemon, which sees nobody else end. Those that are started while others end are killed, too.
+    lab.stop_daemon(signal.SIGKILL)
     while members := set(lab._members()) - {lab.pid}:
         for pid in members:
             with contextlib.suppress(ProcessLookupError):
@@ -490,6 +492,7 @@ def shop(lab):
     return ["--project-directory", "/mnt/shop", "-f", "/mnt/shop/compose.yaml"]
 
 
+@pytest.mark.slow
 def test_services_of_up_d_are_started_again_and_stopped_as_the_file_says(lab, shop):
     lab.berth("up", "-d", *shop)
     ended = wait_until_exited(lab, "shop-fails-1")
@@ -551,6 +554,10 @@ def test_one_more_command_of_a_service_finds_what_it_depends_on(lab):
     assert name == "behind\n"
     assert lab.berth("port", "behind", "80").stdout.startswith("0.0.0.0:8097")
     assert lab.berth("compose", "-p", "single", "ps", "--services").stdout == "db\n"
+    names = ("--format", "{{.Name}} {{.Service}}")
+    assert lab.berth("compose", "-p", "single", "ps", *names).stdout == "single-db-1 db\n"
+    assert sorted(lab.berth("compose", "-p", "single", "ps", "-a", *names).stdout.splitlines()) == ["behind tool", "single-db-1 db"]
+    assert lab.berth("compose", "-p", "single", "restart", "-t", "0").stdout == "single-db-1\n"
     missing = lab.berth(*run, "tol", check=False)
     assert (missing.returncode, missing.stderr) == (125, "berth: no such service: tol; did you mean tool?\n")
     lab.berth("compose", "-p", "single", "stop", "db")

@@ -28,11 +28,13 @@ LINKS = "ls /sys/class/net; test -e /sys/fs/cgroup/kept && test -e '/sys/fs/cgro
 
 def test_sys_shows_the_links_of_the_sandbox(lab: Lab):
     assert "up0" in lab.shell("ls /sys/class/net")
-    assert links_of(lab.berth("run", "--network", "net", "--", "sh", "-c", LINKS).stdout) == ["eth0", "kept", "lo"]
-    assert links_of(lab.berth("run", "--network", "none", "--", "sh", "-c", LINKS).stdout) == ["kept", "lo"]
+    # What is mounted below it is the host's, and only for who wants to be without protection.
+    assert links_of(lab.berth("run", "--network", "net", "--", "sh", "-c", LINKS, check=False).stdout) == ["eth0", "lo"]
+    assert links_of(lab.berth("run", "--network", "net", "--privileged", "--", "sh", "-c", LINKS).stdout) == ["eth0", "kept", "lo"]
+    assert links_of(lab.berth("run", "--network", "none", "--", "ls", "/sys/class/net").stdout) == ["lo"]
     lab.berth("run", "-d", "--name", "web", "--network", "net", "--", "sleep", "600")
-    assert links_of(lab.in_sandbox("web", "sh", "-c", LINKS)) == ["eth0", "kept", "lo"]
-    assert links_of(lab.berth("run", "--network", "container:web", "--", "sh", "-c", LINKS).stdout) == ["eth0", "kept", "lo"]
+    assert links_of(lab.in_sandbox("web", "ls", "/sys/class/net")) == ["eth0", "lo"]
+    assert links_of(lab.berth("run", "--network", "container:web", "--", "ls", "/sys/class/net").stdout) == ["eth0", "lo"]
     assert "up0" in lab.berth("run", "--network", "host", "--", "ls", "/sys/class/net").stdout
     # A link that comes later is there too.
     lab.berth("network", "connect", "inside", "web")
@@ -61,7 +63,9 @@ def test_sys_that_is_read_only_stays_so(lab: Lab):
 
 def test_sys_that_can_not_be_mounted_is_said(lab: Lab):
     """A user namespace may mount sysfs for network namespaces of its own only."""
-    script = "from resolver.cli import mounts; print(mounts.show_own_links()); import os; print(os.listdir('/sys/class/net'))"
+    script = (
+        "from resolver.cli import kernel_files; print(kernel_files.own_sys(whole=False)); import os; print(os.listdir('/sys/class/net'))"
+    )
     said = lab.out("unshare", "--user", "--map-root-user", "--mount", sys.executable, "-c", script)
     assert said.startswith("mounting sysfs: Operation not permitted\n")
     assert "up0" in said
@@ -174,6 +178,7 @@ def everybody_is_served(lab: Lab) -> None:
         assert ports(lab, *hosts, *gateways(lab, "net" if network == "apart" else "apart"), sandbox=sandbox) == ['"hole"'] * 8
 
 
+@pytest.mark.slow
 def test_port_53_is_published_beside_the_resolvers_at_gateways(lab: Lab):
     options = ("-p", "53:53", "-p", "53:53/udp")
     done = lab.berth("run", "-d", "--name", "hole", "--network", "net", *options, "--", sys.executable, "-c", SERVER, "hole")
@@ -230,3 +235,44 @@ def test_port_53_at_a_gateway_address_is_for_others(lab: Lab):
         assert ask(lab, (address, "asking A"), sandbox="asking") == [lab.inspect("asking")["addresses"][0]] * 2
         lab.berth("rm", "hole")
     lab.berth("rm", "asking")
+
+
+def test_static_names_and_wildcards_last(lab: Lab):
+    """As long as their network: over a restart, and not beyond the network's end."""
+    lab.berth("network", "create", "--record", "printer 60 A 192.0.2.20", "--record", "*.dev CNAME web", "front")
+    lab.berth("network", "record", "add", "front", "192.0.2.20", "PTR", "printer")
+    lab.berth("run", "-d", "--name", "web", "--network", "front,alias=*.app.test", "--", "sleep", "600")
+
+    def answers() -> list[str]:
+        return lab.in_sandbox("web", "dig", "+short", "printer", "-x", "192.0.2.20", "a.dev", "a.b.app.test", "web.app.test", "TXT").split()
+
+    web = lab.inspect("web")["addresses"][0]
+    expected = ["192.0.2.20", "printer.front.berth.internal.", "web.front.berth.internal.", web, web]
+    assert answers() == expected
+    lab.stop_daemon()
+    lab.start_daemon()
+    assert answers() == expected
+    assert lab.berth("network", "record", "remove", "front", "printer").stdout == "printer A 192.0.2.20\n"
+    assert answers() == expected[1:]
+    assert "alone would take every name" in lab.berth("run", "--network", "front,alias=*", "--", "true", check=False).stderr
+    lab.berth("rm", "web")
+    lab.berth("network", "rm", "front")
+    lab.berth("network", "create", "front")
+    assert lab.api("GET", "/v1/networks/front")[1]["records"] == []
+    lab.berth("network", "rm", "front")
+
+
+@pytest.mark.parametrize("absent", ["hosts", "resolv.conf", "hosts resolv.conf"])
+def test_files_that_the_host_lacks_hide_no_other_ones(lab, absent):
+    lab.shell(f"mkdir /run/aside; for name in {absent}; do mv /etc/$name /run/aside/; done")
+    try:
+        script = "cat /etc/resolv.conf /etc/hosts; awk '{print $5}' /proc/self/mountinfo | grep -c /layers"
+        said = lab.berth("run", "--hostname", "bare", "--", "sh", "-c", script, check=False)
+    finally:
+        lab.shell("mv /run/aside/* /etc/; rmdir /run/aside")
+    lines = said.stdout.splitlines()
+    assert [line for line in lines if line.startswith("nameserver")] == ["nameserver 127.0.0.11"]
+    assert any(line.endswith("\tbare") for line in lines)
+    assert said.stderr == ""
+    # Nothing is left of the layers, so that the directory of the sandbox can be removed.
+    assert lines[-1] == "0"

@@ -224,6 +224,7 @@ def test_two_hosts_want_the_same(hosts, network):
     assert len(addresses) == len(set(addresses)) == 26
 
 
+@pytest.mark.slow
 def test_host_that_dies_leaves_the_answers_and_its_addresses_stay(hosts, network):
     one, two, three = hosts.labs
     sleeper(one, "a")
@@ -241,6 +242,7 @@ def test_host_that_dies_leaves_the_answers_and_its_addresses_stay(hosts, network
     until(one, lambda: finds(one, "a", "c") and pings(one, "a", "c"))
 
 
+@pytest.mark.slow
 def test_cut_off_host_goes_on_and_comes_back(hosts, network):
     one, two = hosts.labs[:2]
     sleeper(one, "a")
@@ -270,6 +272,7 @@ def test_cut_off_host_goes_on_and_comes_back(hosts, network):
     until(one, lambda: one.berth("run", "--network", "far", "--", "true", check=False).returncode == 0)
 
 
+@pytest.mark.slow
 def test_store_that_restarts_loses_nothing(hosts, network):
     one, two = hosts.labs[:2]
     sleeper(one, "a")
@@ -309,6 +312,7 @@ def test_slow_way_to_one_host_delays_and_loses_nothing(hosts, network):
     until(one, lambda: one.berth("run", "--network", "far", "--", "true", check=False).returncode == 0)
 
 
+@pytest.mark.slow
 def test_daemon_that_is_killed_and_back(hosts, network):
     one, two = hosts.labs[:2]
     sleeper(one, "a")

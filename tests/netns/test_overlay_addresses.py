@@ -65,6 +65,7 @@ def is_running_low(hosts, lease):
     return 0 < seconds_left(hosts, lease) < GRACE / 2
 
 
+@pytest.mark.slow
 def test_addresses_are_held_after_a_restart_without_a_connect(hosts):
     one, two = hosts.labs
     addresses = start(one, "a")
@@ -82,6 +83,7 @@ def test_addresses_are_held_after_a_restart_without_a_connect(hosts):
     assert two.berth("run", "--network", "far", "--", "true").returncode == 0
 
 
+@pytest.mark.slow
 def test_cut_longer_than_the_grace(hosts):
     one, two = hosts.labs
     lost, kept = start(one, "lost"), start(one, "kept")

@@ -156,6 +156,7 @@ def test_both_and_a_pool_that_is_given(lab):
     ]
 
 
+@pytest.mark.slow
 def test_way_outside_where_the_plugin_gives_none(lab):
     """GW-9: a bridge network comes in, and goes when another network has a gateway."""
     answers(lab, GwAllocCheck={"SkipIPv4": True})
@@ -352,6 +353,7 @@ def test_crash_in_the_middle_is_taken_back(lab):
     lab.berth("network", "connect", "net2", "one")
 
 
+@pytest.mark.slow
 def test_what_a_plugin_was_not_told_before_the_next_crash_is_told_by_the_start_after(lab):
     lab.berth("network", "create", "-d", "weave", "--subnet", "10.62.0.0/24", "net")
     lab.berth("run", "-d", "--rm", "--name", "one", "--network", "net", "--", "sleep", "600")

@@ -147,6 +147,7 @@ def test_nobody_can_keep_a_sandbox_from_its_resolver_by_taking_ports(lab):
     assert resolves(lab, "web", "db")
 
 
+@pytest.mark.slow
 def test_parent_that_is_gone_takes_only_its_network(lab):
     restart(lab, "ip link del lan0")
     assert list(set_aside(lab)) == ["lan"]
@@ -162,6 +163,7 @@ def test_parent_that_is_gone_takes_only_its_network(lab):
     assert [endpoint["network"] for endpoint in lab.inspect("mac")["endpoints"]] == ["lan"]
 
 
+@pytest.mark.slow
 def test_network_that_is_set_aside_can_be_removed_with_its_endpoints(lab):
     restart(lab, "ip link del lan0")
     lab.berth("network", "rm", "lan")
@@ -211,6 +213,7 @@ def test_process_that_ended_while_the_daemon_was_away(lab):
     assert set_aside(lab) == {}
 
 
+@pytest.mark.slow
 def test_state_that_was_lost_says_so_and_what_is_left_can_be_removed(lab):
     before = lab.berth("ps", "-q").stdout
     lab.stop_daemon()
@@ -247,6 +250,7 @@ def test_state_that_was_lost_says_so_and_what_is_left_can_be_removed(lab):
     lab.wait_for(lambda: lab.shell("ls /run/netns | grep berth-; ip -o link show type bridge; ls /run/berth/sandboxes", check=False) == "")
 
 
+@pytest.mark.slow
 def test_more_sandboxes_than_descriptors(lab):
     for number in range(8):
         lab.berth("run", "-d", "--name", f"s{number}", "--network", "a", "--", "sleep", "600")

@@ -96,6 +96,7 @@ def counted(lab: Lab) -> int:
     return int(values[names.index("InEchos")])
 
 
+@pytest.mark.slow
 def test_by_hand_and_while_it_runs(lab):
     lab.berth("network", "create", "--subnet", "10.81.0.0/24", "--route", "10.82.0.0/24=10.81.0.9", "a")
     lab.berth("network", "create", "--subnet", "10.82.0.0/24", "b")

@@ -14,7 +14,13 @@ from tests.support.libnftables import messages, readable
 
 SKELETON = render_skeleton()
 REDIRECT = redirect.render(4321, 54321, replace=True)
-OURS = {"skeleton": SKELETON, "removal": REMOVE_TABLES, "redirect": REDIRECT, "its removal": remains._REDIRECT, "guard": guard._RULES}
+OURS = {
+    "skeleton": SKELETON,
+    "removal": REMOVE_TABLES,
+    "redirect": REDIRECT,
+    "its removal": remains._REDIRECT,
+    **{f"guard of {family}": text for family, text in guard._RULES.items()},
+}
 
 
 def sent(text):
@@ -52,6 +58,8 @@ ct mark set meta mark and 0xff
 meta mark set ct mark
 meta mark set 0x10
 tcp dport 443 reject with tcp reset
+meta l4proto tcp socket transparent 1 meta mark set 0x1 accept
+meta l4proto tcp tproxy to :50080 meta mark set 0x1 accept
 reject with tcp reset
 reject with icmp admin-prohibited
 reject with icmpv6 admin-prohibited
@@ -82,6 +90,22 @@ ct count over 20 drop
 igmp type membership-query drop
 @th,0,16 80 notrack
 ether saddr 02:00:00:00:00:01 return
+ip daddr != { 0.0.0.0/8, 10.0.0.0/8, 11.0.0.0/9, 192.168.0.0/16, 224.0.0.0/3 } drop
+ip6 daddr { ::/96, fc00::/7, fe80::1 } accept
+ip saddr { 10.0.0.0/8, 172.16.0.1 } return
+tcp dport { 80, 100-200 } accept
+meta pkttype { broadcast, multicast } drop
+meta pkttype set unicast accept
+meta l4proto != { tcp, udp, sctp } ip saddr . ip daddr @any4 goto other
+ct direction reply ct state { established, related } accept
+ct mark set ip saddr map @current accept
+ip saddr . ip daddr . meta l4proto . th dport @cidr4 accept
+ct mark set numgen random mod 16777216 offset 0x01000000
+meta mark set numgen random mod 7
+ct mark 0x01000000-0x01ffffff accept
+meta mark set ct mark log prefix "berth-client" group 48711 drop
+meta mark and 0x04000000 != 0 meta mark set meta mark and 0xfbffffff notrack
+tcp flags & (fin | syn | rst | ack) == syn goto other
 """
 BRIDGE = """
 ip option lsrr exists drop
@@ -92,6 +116,18 @@ ip protocol tcp tcp dport { 80, 443 } accept
 ip6 nexthdr udp udp dport 53 accept
 ether type arp arp saddr ip 10.0.0.1 accept
 ether saddr 02:00:00:00:00:01 ether type { 8021q, 8021ad } drop
+ether daddr set iifname map @hosts meta pkttype set unicast accept
+ether daddr set ether daddr map @groups
+ether daddr set 02:00:00:00:00:01
+meta protocol { ip, ip6 } ether daddr @others goto other
+iifname . ether saddr . meta l4proto . th dport @box accept
+"""
+BRIDGE_SETS = """
+  map hosts { type ifname : ether_addr; }
+  set others { type ether_addr; }
+  map groups { type ether_addr : ether_addr; }
+  set box { type ifname . ether_addr . inet_proto . inet_service; flags interval; }
+  set prefixes { type ipv4_addr; flags interval; }
 """
 NAT = """
 meta l4proto tcp redirect to :8080
@@ -112,7 +148,7 @@ def table(family, head, rules, declarations=""):
 
 SAMPLES = {
     "inet": table("inet", "", INET, SETS),
-    "bridge": table("bridge", "", BRIDGE),
+    "bridge": table("bridge", "", BRIDGE, BRIDGE_SETS),
     "nat": table("inet", "type nat hook prerouting priority -100; policy accept;", NAT),
     "ip6": table("ip6", "type filter hook output priority -300; policy drop;", IP6),
 }

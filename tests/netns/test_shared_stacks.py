@@ -108,11 +108,13 @@ def test_the_name_of_one_that_is_removed_is_free_and_its_stack_stays(lab):
 
 
 def test_up_brings_back_one_that_has_ended_and_one_that_was_removed(lab):
-    lab.write("/run/n/compose.yaml", FILE.replace("w: {command: sleep 500}", 'w: {command: [sh, -c, "test -e /run/once || sleep 500"]}'))
-    lab.shell("touch /run/once")
+    # It ends once the other one is in its stack, and stays when it is started again.
+    command = "test -e /run/again && exec sleep 500; until test -e /run/once; do sleep 0.05; done"
+    lab.write("/run/n/compose.yaml", FILE.replace("w: {command: sleep 500}", f"w: {{command: [sh, -c, {json.dumps(command)}]}}"))
     compose(lab, "up", "-d")
+    lab.shell("touch /run/once")
     lab.wait_for(lambda: states(lab)["n-w-1"] == "exited")
-    lab.shell("rm /run/once")
+    lab.shell("touch /run/again")
     compose(lab, "up", "-d")
     before = both_run_in_one_stack(lab)
     lab.berth("rm", "n-w-1")
@@ -122,6 +124,7 @@ def test_up_brings_back_one_that_has_ended_and_one_that_was_removed(lab):
     lab.write("/run/n/compose.yaml", FILE)
 
 
+@pytest.mark.slow
 def test_one_whose_end_no_daemon_saw_is_stopped_with_its_stack(lab):
     lab.berth("run", "-d", "--name", "w", "--", "sh", "-c", "while ! test -e /run/end; do sleep 0.01; done; exit 7")
     lab.berth("run", "-d", "--name", "x", "--network", "container:w", "--", "sleep", "100")
@@ -134,3 +137,41 @@ def test_one_whose_end_no_daemon_saw_is_stopped_with_its_stack(lab):
     lab.wait_for(lambda: states(lab)["w"] == "exited")
     lab.berth("prune", "-f")
     assert lab.berth("ps", "--format", "{{.Names}} {{.State}}", "--filter", "status=running").stdout.split() == ["x", "running"]
+
+
+SHARED_FROM_OUTSIDE = "services: {w: {command: sleep 500, container_name: web, ports: ['8080:80']}}"
+
+
+def test_one_that_is_made_anew_has_its_ports_and_names_though_another_project_shares_its_stack(lab):
+    lab.write("/run/n/compose.yaml", SHARED_FROM_OUTSIDE)
+    compose(lab, "up", "-d")
+    lab.berth("run", "-d", "--name", "x", "--network", "container:web", "--", "sleep", "500")
+    compose(lab, "up", "-d", "--force-recreate")
+    assert "8080" in lab.berth("port", "web", "80").stdout
+    # What is left of the first one, which x is in, is no part of the service any more.
+    addresses = {line.split()[0] for line in lab.in_sandbox("web", "getent", "ahostsv4", "w").splitlines()}
+    assert addresses == set(lab.inspect("web")["addresses"])
+    assert states(lab)["x"] == "running"
+    # `up` brings one of a project into the new one.
+    lab.shell("mkdir -p /run/side")
+    lab.write("/run/side/compose.yaml", "services: {cap: {command: sleep 500, network_mode: 'container:web'}}")
+    lab.berth("compose", "-f", "/run/side/compose.yaml", "up", "-d")
+    compose(lab, "up", "-d", "--force-recreate")
+    lab.berth("compose", "-f", "/run/side/compose.yaml", "up", "-d")
+    assert lab.inspect("side-cap-1")["shared_with"] == "web"
+
+
+@pytest.mark.slow
+def test_one_that_is_stopped_frees_its_ports_and_has_them_again_though_another_shares_its_stack(lab):
+    lab.berth("run", "-d", "--name", "web", "-p", "8080:80", "--", "sleep", "500")
+    lab.berth("run", "-d", "--name", "y", "--network", "container:web", "--", "sleep", "500")
+    lab.berth("stop", "-t", "1", "web")
+    lab.berth("run", "-d", "--name", "v", "-p", "8080:80", "--", "sleep", "500")
+    assert "8080/tcp: port is already allocated by v" in lab.berth("start", "web", check=False).stderr
+    assert states(lab) == {"web": "exited", "y": "running", "v": "running"}
+    lab.stop_daemon()
+    lab.start_daemon()
+    lab.berth("rm", "v")
+    lab.berth("start", "web")
+    assert "8080" in lab.berth("port", "web", "80").stdout
+    both_run_in_one_stack(lab, "web", "y")

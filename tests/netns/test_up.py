@@ -302,6 +302,7 @@ def test_several_at_once_wait_for_each_other(lab):
     assert ids(lab) == {}
 
 
+@pytest.mark.slow
 def test_what_is_up_is_shown_before_it_prints_anything(lab):
     write(
         lab,

@@ -72,6 +72,7 @@ def test_its_refusals_and_its_dry_run(lab):
     assert "lab1" not in lab.out("ip", "-o", "link")
 
 
+@pytest.mark.slow
 def test_it_outlives_a_daemon_that_does_not_know_it(lab):
     lab.berth("network", "create", "-d", "switch", "-o", "device=lab0", "kept")
     lab.berth("run", "-d", "--name", "first", "--network", "kept", "--", "sleep", "300")

@@ -50,6 +50,12 @@ def _forbidden(module: Any) -> Sequence[str]:
     return [*module.forbidden(evil, evil, "10.0.0.1", "02:00:00:00:00:02")]
 
 
+def _escapes(_: Any) -> Sequence[str]:
+    from tests.escape.attempts import kinds  # Only for this line.
+
+    return [*kinds()]
+
+
 def _parameters(name: str) -> Callable[[Any], Sequence[str]]:
     """Return what gives the ids of the parameters of test *name*."""
 
@@ -119,6 +125,103 @@ GROUPS = (
         ),
     ),
     Group(
+        "Root in a sandbox with egress rules",
+        (
+            Attack(
+                "reach addresses, ports, peers and the host that no rule names",
+                "netns/test_egress.py::test_an_allowed_name_is_reached_at_its_ports_and_nothing_else_is",
+            ),
+            Attack("whatever a runtime's root can send, in more than four thousand variants, and at each moment when something changes", "escape/test_escapes.py::test_nothing_gets_through", _escapes),
+            Attack("ask for names that no rule allows", "netns/test_egress.py::test_questions_are_refused_with_the_reason_and_never_leave"),
+            Attack(
+                "ask at the gateway from an address that the resolver does not know it by",
+                "netns/test_egress.py::test_only_addresses_that_the_resolver_knows_it_by_may_ask_at_the_gateway",
+            ),
+            Attack("names with dots and odd octets in their labels", "unit/resolver/test_egress.py::test_labels_with_dots_and_odd_octets_are_below_no_rule"),
+            Attack("carry data in new names below a wildcard", "unit/resolver/test_egress.py::test_new_names_below_a_wildcard_are_bounded"),
+            Attack(
+                "ICMP, IPIP, GRE, SCTP, UDP to open TCP ports, other name servers",
+                "netns/test_egress.py::test_what_root_in_the_sandbox_sends_by_other_protocols_reaches_nobody",
+            ),
+            Attack("send before the rules are there", "netns/test_egress.py::test_the_first_thing_that_it_sends_is_judged"),
+            Attack("go on after a rule was taken away", "netns/test_egress.py::test_rules_change_at_once_and_only_what_they_forbid_is_cut"),
+            Attack(
+                "go on with connections from before there were rules",
+                "netns/test_egress.py::test_connections_to_peers_from_before_there_were_rules_are_cut",
+            ),
+            Attack(
+                "use the time without a daemon", "netns/test_egress.py::test_a_kill_opens_nothing_and_cuts_nothing_and_what_was_open_is_read_back"
+            ),
+            Attack(
+                "use the time without a firewall", "netns/test_egress.py::test_nothing_passes_while_the_ruleset_is_flushed_and_all_is_back_then"
+            ),
+            Attack("enter another namespace, uncover berth's sockets", "netns/test_egress.py::test_commands_in_it_have_no_rights_and_paths_to_other_namespaces"),
+            Attack("a way out of an adopted namespace's own", "netns/test_egress.py::test_an_adopted_namespace_with_a_way_out_of_its_own_is_refused"),
+            Attack("modes and drivers that pass by the firewall", "netns/test_egress.py::test_rules_that_can_not_be_kept_are_refused_before_anything_happens"),
+        ),
+    ),
+    Group(
+        "A command, to its host",
+        (
+            Attack("command berth's daemon", "netns/test_commands.py::test_a_command_does_not_command_the_daemon"),
+            Attack(
+                "read berth's state, files of other sandboxes, namespaces",
+                "netns/test_commands.py::test_state_and_other_sandboxes_files_are_hidden_and_the_rest_of_run_is_not",
+            ),
+            Attack("change what is read and written as root for it", "netns/test_commands.py::test_a_command_writes_nothing_that_the_daemon_reads"),
+            Attack(
+                "enter the first process, mount, uncover, make devices, write sysctls",
+                "netns/test_commands.py::test_what_is_the_whole_hosts_is_masked_and_can_not_be_changed",
+            ),
+            Attack("have the caller's groups", "netns/test_commands.py::test_groups_of_the_caller_are_given_up"),
+            Attack("have the caller's descriptors", "netns/test_commands.py::test_descriptors_above_2_are_closed_but_those_that_are_named"),
+            Attack("write beside its directory, confined", "netns/test_commands.py::test_what_is_confined_writes_to_its_directory_and_has_no_right"),
+            Attack("use the bus of the user's session, without root", "netns/test_rootless.py::test_a_command_does_not_see_the_session"),
+        ),
+    ),
+    Group(
+        "A name server, to a sandbox with egress rules",
+        (
+            Attack(
+                "answer with metadata, the host, private addresses", "netns/test_egress.py::test_answers_open_nothing_that_is_special_private_or_the_hosts"
+            ),
+            Attack(
+                "the same in other forms", "unit/netcore/test_egress_policy.py::test_what_no_name_ever_opens", _parameters("test_what_no_name_ever_opens")
+            ),
+            Attack("add records that nobody asked for", "unit/resolver/test_answered.py::test_what_does_not_belong_to_the_question_opens_nothing"),
+            Attack("hide the server name (ech)", "unit/resolver/test_answered.py::test_it_is_found_behind_any_number_of_parameters"),
+        ),
+    ),
+    Group(
+        "A sandbox that may reach some names only",
+        (
+            Attack("name another server at the same address", "netns/test_look.py::test_other_names_are_refused_in_the_words_of_their_protocol"),
+            Attack("overlaps, bad checksums, half a hello, options in the header, several beginnings", "netns/test_look.py::test_of_what_is_not_allowed_nothing_arrives"),
+            Attack("changed repetitions, low hop limits, old timestamps", "netns/test_look.py::test_the_server_reads_what_was_read_or_nothing"),
+            Attack("begin anew in an open connection", "netns/test_look.py::test_an_open_connection_is_looked_at_again_when_it_begins_anew"),
+            Attack("segments of two hellos at any place", "unit/netcore/look/test_flow.py::test_a_hostile_client_reaches_nobody_but_whom_it_may"),
+            Attack("have data read that lie before what the server expects", "unit/netcore/look/test_flow.py::test_only_the_server_says_where_the_data_begin"),
+            Attack("swap the connection while it is being opened", "unit/netcore/look/test_flow.py::test_a_new_connection_between_the_same_ends_is_another_one"),
+            Attack("the same in the kernel", "netns/test_look_failures.py::test_a_mark_is_exchanged_only_for_the_one_that_was_read"),
+            Attack("send while no daemon looks", "netns/test_look_failures.py::test_while_nobody_looks_nothing_leaves_and_then_it_goes_on"),
+            Attack("use what an earlier daemon allowed", "unit/netcore/look/test_flow.py::test_what_an_earlier_daemon_allowed_is_no_way_in_for_another_connection",
+                   _parameters("test_what_an_earlier_daemon_allowed_is_no_way_in_for_another_connection")),
+            Attack("ClientHellos that two servers could read in two ways", "unit/netcore/look/test_client_hello.py::test_what_can_be_read_in_two_ways_is_refused"),
+            Attack("damaged ClientHellos, beside a TLS library", "unit/netcore/look/test_client_hello.py::test_a_library_reads_the_same_name_in_damaged_hellos"),
+            Attack("requests that two servers could read in two ways", "unit/netcore/look/test_http_request.py::test_what_can_be_read_in_two_ways_is_refused"),
+            Attack("name another server in a later request", "netns/test_egress.py::test_each_request_of_a_connection_names_its_server"),
+            Attack("hide a request in the body of another one", "unit/netcore/look/test_http_requests.py::test_what_can_be_read_in_two_ways_ends_the_connection"),
+            Attack("have the middle of a request read as a new one by another daemon", "unit/netcore/look/test_flow.py::test_in_the_middle_of_a_line_it_does_not",
+                   _parameters("test_in_the_middle_of_a_line_it_does_not")),
+            Attack("pretend to begin another protocol", "unit/netcore/look/test_flow.py::test_another_protocol_begins_only_when_the_server_has_agreed"),
+            Attack("name another server at an address that answers opened", "netns/test_egress.py::test_another_name_of_the_same_address_is_refused_in_the_words_of_its_protocol"),
+            Attack("reach a name that is denied by an address that is allowed", "netns/test_egress.py::test_the_look_can_be_turned_off_for_a_name_and_on_for_all"),
+            Attack("QUIC", "netns/test_look.py::test_quic_is_refused_at_once"),
+            Attack("take the places of other sandboxes", "unit/netcore/look/test_flows.py::test_a_sandbox_forgets_its_own_oldest"),
+            Attack("fill the memory", "unit/netcore/look/test_flows.py::test_the_octets_of_a_sandbox_are_bounded"),
+        ),
+    ),
+    Group(
         "A sandbox, at the resolver",
         (
             Attack("have long questions remembered", "netns/test_hostile_dns.py::test_octets_behind_the_question_are_a_format_error_and_take_no_memory"),
@@ -147,7 +250,7 @@ GROUPS = (
             Attack("take all ports of its loopback before the daemon", "netns/test_recovery.py::test_nobody_can_keep_a_sandbox_from_its_resolver_by_taking_ports"),
         ),
         whole=("netns/test_hostile_dns.py", "loop/test_hostile_tcp.py", "unit/resolver/test_hostile_memory.py", "unit/resolver/test_hostile_costs.py"),
-        besides=frozenset({"test_other_answers_pass", "test_addresses_of_the_host_belong_to_names_of_its_search_domains", "test_size_of_an_answer_is_what_it_takes"}),
+        besides=frozenset({"test_who_waits_for_an_answer_sees_a_reset_and_who_does_not_an_end", "test_other_answers_pass", "test_addresses_of_the_host_belong_to_names_of_its_search_domains", "test_size_of_an_answer_is_what_it_takes"}),
     ),
     Group(
         "A name server outside",

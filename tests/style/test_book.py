@@ -13,7 +13,7 @@ DOCS = ROOT / "docs"
 CODE = [path for part in ("netcore", "resolver", "tests", "benchmarks") for path in sorted((ROOT / part).rglob("*.py"))]
 
 # A prefix of its own for each group of rules; other things are written the same way (UTF-8, CVE-2024).
-_GROUPS = "DNS|RC|HO|GW|IP|BR|IN|HN|MV|IV|OV|RM|CL|PX|W"
+_GROUPS = "DNS|RC|HO|GW|IP|BR|IN|HN|MV|IV|OV|RM|CL|PX|W|SN"
 _CITED = re.compile(rf"\b({_GROUPS})-(\d+)(?:\.\.(?:(?:{_GROUPS})-)?(\d+))?\b")
 
 

@@ -151,11 +151,16 @@ class FakeNames:
         self.failing.call(f"publish {sandbox.name}")
         self.names[sandbox.id] = [networks[endpoint.network_id].name for endpoint in endpoints]
 
+    def expect(self, sandbox, endpoints, networks) -> None: ...
+
     def remote(self, network, before, after) -> None:
         if before is not None:
             self.remotes.pop(before.id, None)
         if after is not None:
             self.remotes[after.id] = after
+
+    def rewriting(self):
+        return nullcontext(())
 
     def host_addresses(self, addresses) -> None:
         self.addresses = tuple(addresses)
@@ -376,10 +381,10 @@ class FakeGuard:
 
     protection = Protection.NONE
 
-    def write(self, links) -> None: ...
+    def write(self, links, family=None) -> None: ...
 
-    def is_whole(self) -> bool:
-        return True
+    def damaged(self) -> list[str]:
+        return []
 
     def close(self) -> None: ...
 

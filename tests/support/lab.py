@@ -186,8 +186,20 @@ class Lab:
         return self.start_listening("docker_plugin.py", socket, "/run/plugin-test", *arguments)
 
     def start_talking(self, name: str, script: str, *arguments: str) -> subprocess.Popen[str]:
-        """Start a Python script in a sandbox that takes lines and prints some; it has printed its first."""
-        command = [*self._prefix("host"), sys.executable, "-m", "resolver", "exec", name, sys.executable, "-c", script, *arguments]
+        """Start a Python script in a sandbox, with all rights, that takes lines and prints some; it has printed its first."""
+        command = [
+            *self._prefix("host"),
+            sys.executable,
+            "-m",
+            "resolver",
+            "exec",
+            "--privileged",
+            name,
+            sys.executable,
+            "-c",
+            script,
+            *arguments,
+        ]
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self.environment, start_new_session=True, cwd="/"
         )

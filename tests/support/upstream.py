@@ -1,4 +1,4 @@
-"""A scripted name server: `python upstream.py ADDRESS [BEHAVIOUR [quiet]]`. Answers below example.test.
+"""A scripted name server: `python upstream.py ADDRESS [BEHAVIOUR [quiet]]`. Answers below example.test, and www.example.org.
 
 On standard output it says that it listens, and then, unless it is to be quiet, what it is asked: somebody must read that.
 
@@ -49,7 +49,7 @@ def answer(octets: bytes, behaviour: str, *, tcp: bool) -> list[bytes]:
         if not tcp and len(response.answer[0]) > 50:
             response.answer.clear()
             response.flags |= dns.flags.TC
-    elif not name.endswith("example.test."):
+    elif not name.endswith(("example.test.", "www.example.org.")):
         response.set_rcode(dns.rcode.NXDOMAIN)
     elif name.startswith("big.") and question.rdtype.name == "TXT":
         if not tcp and (behaviour == "big" or query.payload < 4096):

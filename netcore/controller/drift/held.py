@@ -102,7 +102,7 @@ class PortComparison:
         if not lost:
             return {}
         # Their relays end before their sockets are closed.
-        relayed = published_ports.proxies(self._parts.state.endpoints[sandbox_id])
+        relayed = published_ports.proxies(self._parts.state.endpoints[sandbox_id], everything=bool(self._parts.settings.edge))
         self._parts.relays.settle(sandbox_id, {mapping: rule for mapping, rule in relayed.items() if _port_key(mapping) not in keys})
         problems: dict[Key, str] = {}
         for mappings in lost.values():

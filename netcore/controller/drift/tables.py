@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from netcore.controller.collaborators import Collaborators
+from netcore.desired.egress_rules import TimedElement
 from netcore.desired.objects import Element
 from netcore.errors import NetcoreError
 from netcore.kernel import nft, nft_listing
 from netcore.kernel.netlink import NETFILTER, NetlinkSocket
 from netcore.kernel.nft_listing import ElementDrift
-from netcore.kernel.ruleset.data_types import encode_fields
 from netcore.plan.drift import TABLES, Concern, Damage, Key, Part
 
 _STRUCTURE = "structure"
-_GUARD: Key = ("guard",)
+_GUARD = "guard"
 
 
 class TableComparison:
@@ -43,8 +43,8 @@ class TableComparison:
 
     async def _compare(self) -> list[Damage]:
         damages: list[Damage] = []
-        if not await self._parts.workers.run(self._parts.guard.is_whole):
-            damages.append(_damage(_GUARD, "table", "table inet berth_guard"))
+        for family in await self._parts.workers.run(self._parts.guard.damaged):
+            damages.append(_damage((_GUARD, family), "table", f"table {family} berth_guard"))
         different = await self._parts.workers.run(nft_listing.different_parts)
         damages += [_damage((_STRUCTURE, *part), part[1], _describe(part)) for part in different]
         if any(kind == "table" for _, kind, _ in different):
@@ -67,16 +67,17 @@ class TableComparison:
         keys = {damage.key for damage in damages}
         elements = self._elements()
         try:
-            await self._parts.workers.run(lambda: self._repair(keys, elements))
+            with self._parts.names.rewriting() as openings:
+                await self._parts.workers.run(lambda: self._repair(keys, elements, openings))
         except (NetcoreError, OSError) as error:
             return dict.fromkeys(keys, str(error))
         return {}
 
-    def _repair(self, keys: set[Key], elements: list[Element]) -> None:
-        if _GUARD in keys:
+    def _repair(self, keys: set[Key], elements: list[Element], openings: Sequence[TimedElement]) -> None:
+        if any(key[0] == _GUARD for key in keys):
             self._parts.guard.rewrite()
         if any(key[0] == _STRUCTURE for key in keys):
-            self._parts.executor.write_tables(elements)
+            self._parts.executor.write_tables(elements, openings)
             return
         drift = nft_listing.element_drift(elements)
         missing = [element for element in drift.missing if element.key in keys]
@@ -107,4 +108,4 @@ def _damage(key: Key, kind: str, description: str) -> Damage:
 
 
 def _key(element: Element) -> bytes:
-    return encode_fields(element.set.key_types, element.fields)
+    return nft.encoded_key(element)

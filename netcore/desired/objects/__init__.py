@@ -11,7 +11,7 @@ from netcore.desired.objects.announcements import Announcement
 from netcore.desired.objects.elements import Element, FirewallSet
 from netcore.desired.objects.esp import Esp, EspBlock, EspPolicy, EspState
 from netcore.desired.objects.files import HostsLines
-from netcore.desired.objects.guarded import GuardedLink
+from netcore.desired.objects.guarded import GuardedLink, GuardedPort
 from netcore.desired.objects.kind import HOST, Key, Lane, LinkReference, Order, Scalar, Subsystem
 from netcore.desired.objects.links import (
     Bridge,
@@ -49,6 +49,7 @@ __all__ = [
     "FirewallSet",
     "Forwarding",
     "GuardedLink",
+    "GuardedPort",
     "Hairpin",
     "HostLink",
     "HostsLines",
@@ -77,4 +78,17 @@ __all__ = [
 LinkPart = VethPeer | LinkUp | BridgePort | Hairpin | Address | Neighbor | Route | Forwarding
 """What belongs to one link, and goes with it."""
 
-KernelObject = Sysctl | HostLink | Veth | SandboxLink | LinkPart | OwnDefaultRoute | Esp | GuardedLink | Element | Announcement | HostsLines
+KernelObject = (
+    Sysctl
+    | HostLink
+    | Veth
+    | SandboxLink
+    | LinkPart
+    | OwnDefaultRoute
+    | Esp
+    | GuardedLink
+    | GuardedPort
+    | Element
+    | Announcement
+    | HostsLines
+)

@@ -13,7 +13,7 @@ class FirewallSet:
     """A named set of table `berth` in the nftables family *table*; a map if it has *data_types*.
 
     *key_types*, *data_types*: nftables data types of each field. *family*: 4 or 6 if it is about one of them only.
-    *order*: when its elements are created.
+    *order*: when its elements are created. *interval*: fields may be ranges (`Between`); its elements must not overlap.
     """
 
     table: str
@@ -22,6 +22,7 @@ class FirewallSet:
     data_types: tuple[str, ...] = ()
     family: int | None = None
     order: Order = Order.FIREWALL_ELEMENT
+    interval: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What the guard table keeps closed while our firewall tables are gone."""
+"""What the guard tables keep closed while our firewall tables are gone."""
 
 from __future__ import annotations
 
@@ -22,3 +22,19 @@ class GuardedLink(Kind):
 
     def describe(self) -> str:
         return f"guard for {self.ifname}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardedPort(Kind):
+    """The bridge port of a sandbox with egress rules: no frame of it passes without our firewall tables. The link need not exist."""
+
+    ifname: str
+    order: ClassVar[Order] = Order.GUARD
+    lane: ClassVar[Lane] = Lane(Subsystem.GUARD)
+
+    @property
+    def key(self) -> Key:
+        return ("guarded port", self.ifname)
+
+    def describe(self) -> str:
+        return f"guard for port {self.ifname}"

@@ -21,8 +21,20 @@ Key = tuple[str | None, ...]
 LinkReference = tuple[SandboxId | None, str]
 """A link: in whose namespace it is, and its name there."""
 
-Scalar = str | int | IPAddress
-"""One field of a firewall key or datum: link name or MAC (str), port (int), protocol name (str), address."""
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """A field of a set of intervals: all from *first* to *last*."""
+
+    first: int | IPAddress
+    last: int | IPAddress
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+
+Scalar = str | int | IPAddress | Between
+"""One field of a firewall key or datum: link name or MAC (str), port or mark (int), protocol name (str), address; or a range of these."""
 
 
 class Order(IntEnum):

@@ -87,7 +87,8 @@ TYPES: Mapping[str, DataType] = {
     "nf_proto": _number(2, 1, NO_ORDER, {"ipv4": 2, "ipv6": 10}),
     "ipv4_addr": DataType(7, 4, BIG_ENDIAN, lambda value: value.packed, IPv4Address),
     "ipv6_addr": DataType(8, 16, BIG_ENDIAN, lambda value: value.packed, IPv6Address),
-    # An IPv6 address at a place that nothing says to be one.
+    # The address of a link, and an IPv6 address, at a place that nothing says to be one.
+    "payload48": DataType(4, 6, BIG_ENDIAN, lambda value: bytes.fromhex(value.replace(":", "")), str),
     "payload128": DataType(4, 16, BIG_ENDIAN, lambda value: value.packed, lambda word: IPv6Address(int(word, 0))),
     "ether_addr": DataType(9, 6, BIG_ENDIAN, lambda value: bytes.fromhex(value.replace(":", "")), str),
     "ether_type": _number(10, 2, BIG_ENDIAN, {"ip": 0x0800, "arp": 0x0806, "8021q": 0x8100, "ip6": 0x86DD, "8021ad": 0x88A8}),
@@ -98,6 +99,7 @@ TYPES: Mapping[str, DataType] = {
     "igmp_type": _number(42, 1, BIG_ENDIAN, {"membership-query": 0x11}),
     "tcp_flag": _number(15, 1, BIG_ENDIAN, _TCP_FLAGS, flags=True),
     "mark": _number(19, 4, HOST_ORDER),
+    "pkt_type": _number(31, 1, HOST_ORDER, {"unicast": 0, "host": 0, "broadcast": 1, "multicast": 2, "other": 3}),
     "iface_type": _number(21, 2, HOST_ORDER, {"ether": 1}),
     "ct_state": _number(26, 4, HOST_ORDER, {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}, flags=True),
     "ct_dir": _number(27, 1, HOST_ORDER, {"original": 0, "reply": 1}),

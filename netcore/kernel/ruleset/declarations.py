@@ -11,10 +11,12 @@ from collections.abc import Iterator, Sequence
 
 from netcore.kernel import nf_tables
 from netcore.kernel.netlink import APPEND, CREATE, Request, attr, nested
-from netcore.kernel.ruleset import expressions, sets
+from netcore.kernel.ruleset import expressions, intervals, sets
 from netcore.kernel.ruleset.data_types import TYPES, DataType
+from netcore.kernel.ruleset.elements import Elements, read_elements
 from netcore.kernel.ruleset.fields import Field, field_of, listed, order_of
-from netcore.kernel.ruleset.rules import Elements, Rule, read_elements
+from netcore.kernel.ruleset.intervals import Range
+from netcore.kernel.ruleset.rules import Rule
 from netcore.kernel.ruleset.sets import Set
 from netcore.kernel.ruleset.statements import duration
 from netcore.kernel.ruleset.words import END, RulesetError, Words
@@ -131,6 +133,8 @@ class _Table:
                 case _:
                     words.back()
                     words.refuse("a property of a set")
+        if elements and flags & sets.INTERVAL:
+            raise RulesetError(f"ruleset: set {name} of intervals is filled by its owner, not by the ruleset")
         made = Set(
             family=self._family,
             table=self._name,
@@ -197,6 +201,22 @@ class _Table:
             order=order_of(key[0]) if len(key) == 1 and not data else None,
         )
         self._rules += [sets.creation(made), sets.filling(made, elements)]
+        return made
+
+    def anonymous_ranges(self, key: Field, ranges: Sequence[Range]) -> Set:
+        """Make a set of *ranges* just before the rule that is being read."""
+        made = Set(
+            family=self._family,
+            table=self._name,
+            name=_ANY_NAME[False],
+            number=next(self._numbers),
+            key=(key.type,),
+            flags=sets.ANONYMOUS | sets.CONSTANT | sets.INTERVAL,
+            size=intervals.size(ranges),
+            listed=listed([key]),
+            order=order_of(key),
+        )
+        self._rules += [sets.creation(made), sets.filling_encoded(made, intervals.encoded(ranges, key.type.length))]
         return made
 
     # --- chains --------------------------------------------------------------------------------------------------

@@ -111,6 +111,11 @@ def local_socket(key: int, into: int) -> bytes:
     return _expression("socket", u32(1, key), u32(2, into), u32(3, 0))
 
 
+def random_number(into: int, count: int, first: int) -> bytes:
+    """Load one of *count* numbers from *first* on."""
+    return _expression("numgen", u32(1, into), u32(2, count), u32(3, 1), u32(4, first))
+
+
 # --- registers -------------------------------------------------------------------------------------------------------
 
 
@@ -126,7 +131,7 @@ def shifted_right(at: int, length: int, bits: int) -> bytes:
 
 
 def in_network_order(at: int, length: int) -> bytes:
-    return _expression("byteorder", u32(1, at), u32(2, at), u32(3, 1), u32(4, length), u32(5, length))
+    return _expression("byteorder", u32(1, at), u32(2, at), u32(3, 1), u32(4, length), u32(5, 4 if length % 4 == 0 else 2))
 
 
 @lru_cache(256)
@@ -168,8 +173,9 @@ def set_conntrack(key: int, source: int) -> bytes:
 
 
 def write_payload(base: int, offset: int, length: int, source: int, checksum: int) -> bytes:
-    """Write to the packet. *checksum*: the offset of the Internet checksum that is to be corrected."""
-    return _expression("payload", u32(5, source), u32(2, base), u32(3, offset), u32(4, length), u32(6, 1), u32(7, checksum))
+    """Write to the packet. *checksum*: the offset of the Internet checksum that is to be corrected, 0: nothing is."""
+    corrected = (u32(6, 1), u32(7, checksum)) if checksum else ()
+    return _expression("payload", u32(5, source), u32(2, base), u32(3, offset), u32(4, length), *corrected)
 
 
 def counter() -> bytes:
@@ -222,6 +228,11 @@ def masquerade() -> bytes:
 def redirect(port: int) -> bytes:
     """*port*: the register that holds it."""
     return _expression("redir", u32(1, port), u32(3, _PORT_IS_GIVEN))
+
+
+def hand_to_socket(family: int, port: int) -> bytes:
+    """Have the packet go to the socket that has its connection, else to the one that listens at a port (*port*: the register)."""
+    return _expression("tproxy", u32(1, family), u32(3, port))
 
 
 def translate(kind: int, family: int, address: int, port: int | None) -> bytes:

@@ -38,7 +38,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """Octets of a packet. *listed*: libnftables' numbers of the header and the field. *checksum*: the offset of what covers them."""
+    """Octets of a packet. *listed*: libnftables' numbers of the header and the field.
+
+    *checksum*: the offset of what covers them, 0: nothing does, None: not known here.
+    """
 
     base: int
     offset: int
@@ -136,7 +139,7 @@ _IFNAME, _MARK, _PROTOCOL, _SERVICE = TYPES["ifname"], TYPES["mark"], TYPES["ine
 _ADDRESS4, _ADDRESS6, _ETHER, _PRESENT = TYPES["ipv4_addr"], TYPES["ipv6_addr"], TYPES["ether_addr"], TYPES["boolean"]
 _ICMP_TABLE, _IGMP_TABLE, _UDP_TABLE, _TCP_TABLE, _TH_TABLE, _IP_TABLE, _IP6_TABLE = 4, 5, 6, 8, 11, 12, 13
 _ICMPV6_TABLE, _ARP_TABLE, _ETHER_TABLE = 14, 15, 17
-_TCP_CHECKSUM, _UDP_CHECKSUM = 16, 6
+_TCP_CHECKSUM, _UDP_CHECKSUM, _NO_CHECKSUM = 16, 6, 0
 
 FIELDS: Mapping[tuple[str, ...], Field] = {
     ("iifname",): Field(_IFNAME, Meta(6)),
@@ -147,6 +150,7 @@ FIELDS: Mapping[tuple[str, ...], Field] = {
     ("meta", "iiftype"): Field(TYPES["iface_type"], Meta(8)),
     ("meta", "nfproto"): Field(TYPES["nf_proto"], Meta(15)),
     ("meta", "l4proto"): Field(_PROTOCOL, Meta(16)),
+    ("meta", "pkttype"): Field(TYPES["pkt_type"], Meta(19)),
     ("ct", "state"): Field(TYPES["ct_state"], Conntrack(0)),
     ("ct", "direction"): Field(TYPES["ct_dir"], Conntrack(1)),
     ("ct", "status"): Field(TYPES["ct_status"], Conntrack(2)),
@@ -155,12 +159,15 @@ FIELDS: Mapping[tuple[str, ...], Field] = {
     ("fib", "daddr", "type"): Field(TYPES["fib_addrtype"], RoutingLookUp(2, 3)),
     ("rt", "ip", "nexthop"): Field(_ADDRESS4, Route(1)),
     ("rt", "ip6", "nexthop"): Field(_ADDRESS6, Route(2)),
+    ("socket", "transparent"): Field(integer(1), LocalSocket(0)),
     ("socket", "wildcard"): Field(integer(1), LocalSocket(2)),
-    ("ether", "daddr"): Field(_ETHER, Payload(LINK, 0, 6, (_ETHER_TABLE, 1)), "ether"),
-    ("ether", "saddr"): Field(_ETHER, Payload(LINK, 6, 6, (_ETHER_TABLE, 2)), "ether"),
+    ("ether", "daddr"): Field(_ETHER, Payload(LINK, 0, 6, (_ETHER_TABLE, 1), _NO_CHECKSUM), "ether"),
+    ("ether", "saddr"): Field(_ETHER, Payload(LINK, 6, 6, (_ETHER_TABLE, 2), _NO_CHECKSUM), "ether"),
     ("ether", "type"): Field(TYPES["ether_type"], Payload(LINK, 12, 2, (_ETHER_TABLE, 3)), "ether"),
     ("arp", "saddr", "ether"): Field(_ETHER, Payload(NETWORK, 8, 6, (_ARP_TABLE, 6)), "arp"),
     ("arp", "saddr", "ip"): Field(_ADDRESS4, Payload(NETWORK, 14, 4, (_ARP_TABLE, 8)), "arp"),
+    ("arp", "daddr", "ether"): Field(_ETHER, Payload(NETWORK, 18, 6, (_ARP_TABLE, 7)), "arp"),
+    ("arp", "daddr", "ip"): Field(_ADDRESS4, Payload(NETWORK, 24, 4, (_ARP_TABLE, 9)), "arp"),
     ("ip", "hdrlength"): Field(integer(1), Payload(NETWORK, 0, 1, (_IP_TABLE, 2)), "ip", bits=(4, 0)),
     ("ip", "protocol"): Field(_PROTOCOL, Payload(NETWORK, 9, 1, (_IP_TABLE, 9)), "ip"),
     ("ip", "saddr"): Field(_ADDRESS4, Payload(NETWORK, 12, 4, (_IP_TABLE, 11)), "ip"),
@@ -168,6 +175,7 @@ FIELDS: Mapping[tuple[str, ...], Field] = {
     ("ip", "option", "lsrr"): Field(_PRESENT, Extension(131, 0, 1, presence=True, ipv4_option=True), "ip"),
     ("ip", "option", "ssrr"): Field(_PRESENT, Extension(137, 0, 1, presence=True, ipv4_option=True), "ip"),
     ("ip6", "nexthdr"): Field(_PROTOCOL, Payload(NETWORK, 6, 1, (_IP6_TABLE, 6)), "ip6"),
+    ("ip6", "hoplimit"): Field(integer(1), Payload(NETWORK, 7, 1, (_IP6_TABLE, 7)), "ip6"),
     ("ip6", "saddr"): Field(_ADDRESS6, Payload(NETWORK, 8, 16, (_IP6_TABLE, 8)), "ip6"),
     ("ip6", "daddr"): Field(_ADDRESS6, Payload(NETWORK, 24, 16, (_IP6_TABLE, 9)), "ip6"),
     ("rt", "type"): Field(integer(1), Extension(43, 2, 1), "ip6"),
@@ -270,4 +278,9 @@ def _listed_payload(field: Field, source: Payload) -> bytes:
 
 def order_of(field: Field) -> int:
     """Return in which order of octets a register holds the field."""
-    return BIG_ENDIAN if isinstance(field.source, Payload) else HOST_ORDER if isinstance(field.source, Meta) else field.type.order
+    match field.source:
+        case Payload() | Meta(1):
+            return BIG_ENDIAN
+        case Meta():
+            return HOST_ORDER
+    return field.type.order

@@ -10,12 +10,14 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 from typing import Protocol
 
-from netcore.kernel.ruleset import expressions, statements
-from netcore.kernel.ruleset.data_types import BIG_ENDIAN, TYPES, DataType, joined
+from netcore.kernel.ruleset import expressions, intervals, statements
+from netcore.kernel.ruleset.data_types import BIG_ENDIAN, HOST_ORDER, TYPES, DataType
+from netcore.kernel.ruleset.elements import Elements, read_element, read_elements
 from netcore.kernel.ruleset.expressions import EQUAL, NOT_EQUAL, register
 from netcore.kernel.ruleset.fields import Conntrack, Field, Meta, Payload, field_of, order_of
+from netcore.kernel.ruleset.intervals import Range, is_range
 from netcore.kernel.ruleset.protocols import Protocols
-from netcore.kernel.ruleset.sets import Set
+from netcore.kernel.ruleset.sets import INTERVAL, Set
 from netcore.kernel.ruleset.words import RulesetError, Words
 
 _OPERATORS = {
@@ -32,8 +34,6 @@ _FAMILIES = {"ip": 2, "ip6": 10}
 _ADDRESSES = {"ip": "ipv4_addr", "ip6": "ipv6_addr"}
 _FIRST = register(0)
 
-Elements = Sequence[tuple[bytes, bytes | None]]
-
 
 class Sets(Protocol):
     """The sets of the table that a rule is in."""
@@ -44,39 +44,25 @@ class Sets(Protocol):
     def anonymous(self, key: Sequence[Field], data: Sequence[DataType], elements: Elements) -> Set:
         """Make a set without a name."""
 
-
-def read_elements(words: Words, types: Sequence[DataType]) -> list[bytes]:
-    """Read the elements of a set: `{ a . b, c . d }`; return their octets."""
-    words.expect("{")
-    elements = [_read_element(words, types)]
-    while words.accept(","):
-        elements.append(_read_element(words, types))
-    words.expect("}")
-    return elements
-
-
-def _read_element(words: Words, types: Sequence[DataType]) -> bytes:
-    parts = []
-    for at, one in enumerate(types):
-        if at:
-            words.expect(".")
-        word = words.take()
-        try:
-            parts.append(one.octets(word))
-        except (ValueError, KeyError, OverflowError) as error:
-            raise RulesetError(f"ruleset: {word!r} is no such element: {words.line()}") from error
-    return joined(parts)
+    def anonymous_ranges(self, key: Field, ranges: Sequence[Range]) -> Set:
+        """Make a set of ranges without a name."""
 
 
 def _types(key: Sequence[Field]) -> list[DataType]:
     return [field.type for field in key]
 
 
-def _loaded(key: Sequence[Field]) -> list[bytes]:
-    """Return what puts the fields of a key side by side, each at the next register."""
+def _loaded(key: Sequence[Field], held: Set | None = None) -> list[bytes]:
+    """Return what puts the fields of a key side by side, each at the next register. *held*: where they are looked up.
+
+    A set of intervals compares octets, so a number must have its highest octet first.
+    """
     result, at = [], 0
+    compares = held is not None and bool(held.flags & INTERVAL) and len(key) > 1
     for field in key:
         result += field.load_as_key(register(at))
+        if compares and order_of(field) == HOST_ORDER and field.type is not TYPES["ifname"]:
+            result.append(expressions.in_network_order(register(at), field.type.length))
         at += field.type.length + 3 >> 2
     return result
 
@@ -133,7 +119,7 @@ class Rule:
             self.expressions += [*_loaded(key), expressions.look_up_verdict(_FIRST, self._verdict_map(key))]
         elif words.next.startswith("@"):
             held = self._named(key)
-            self.expressions += [*_loaded(key), expressions.look_up(_FIRST, held.reference, inverted=operator == NOT_EQUAL)]
+            self.expressions += [*_loaded(key, held), expressions.look_up(_FIRST, held.reference, inverted=operator == NOT_EQUAL)]
         elif words.next == "{":
             self._compare_with_several(key, inverted=operator == NOT_EQUAL)
         elif len(key) == 1:
@@ -165,7 +151,7 @@ class Rule:
             self._test_bits(field, _union(field.type, bits), NOT_EQUAL)
         elif "/" in word and isinstance(field.source, Payload) and operator in (None, EQUAL, NOT_EQUAL):
             self._compare_prefix(field, field.source, word, operator or EQUAL)
-        elif "-" in word and word.replace("-", "").isdigit():
+        elif is_range(word):
             self._compare_range(field, *word.split("-"), inverted=operator == NOT_EQUAL)
         elif operator in (None, EQUAL, NOT_EQUAL):
             value = self._value(field, word)
@@ -189,7 +175,7 @@ class Rule:
             self.expressions += [loaded, expressions.compare(_FIRST, operator, value[:octets])]
 
     def _compare_range(self, field: Field, low: str, high: str, *, inverted: bool) -> None:
-        if inverted or field.bits is not None or int(low) > int(high):
+        if inverted or field.bits is not None or int(low, 0) > int(high, 0):
             self._words.refuse("a range from a lower to a higher number of whole octets, and no `!=`, before this")
         self.expressions += self._load_in_order(field)
         self.expressions.append(expressions.compare(_FIRST, expressions.GREATER_OR_EQUAL, self._in_order(field, low)))
@@ -234,18 +220,29 @@ class Rule:
         self.expressions.append(expressions.compare(_FIRST, operator, nothing))
 
     def _compare_with_several(self, key: Sequence[Field], *, inverted: bool) -> None:
-        elements = [(element, None) for element in read_elements(self._words, _types(key))]
-        if len(elements) == 1:
-            self._words.refuse("a second element before this")
-        held = self._sets.anonymous(key, (), elements)
+        if len(key) == 1 and intervals.follow(self._words):
+            held = self._ranges(key[0])
+        else:
+            elements = [(element, None) for element in read_elements(self._words, _types(key))]
+            if len(elements) == 1:
+                self._words.refuse("a second element before this")
+            held = self._sets.anonymous(key, (), elements)
         self.expressions += [*_loaded(key), expressions.look_up(_FIRST, held.reference, inverted=inverted)]
+
+    def _ranges(self, field: Field) -> Set:
+        if not isinstance(field.source, Payload) or field.bits is not None:
+            self._words.refuse("a field of a header in whole octets before this")
+        ranges = intervals.read(self._words, field.type)
+        if len(ranges) == 1:
+            self._words.refuse("a second range before this")
+        return self._sets.anonymous_ranges(field, ranges)
 
     def _verdict_map(self, key: Sequence[Field]) -> expressions.SetReference:
         words = self._words
         elements: list[tuple[bytes, bytes | None]] = []
         words.expect("{")
         while True:
-            value = _read_element(words, _types(key))
+            value = read_element(words, _types(key))
             words.expect(":")
             elements.append((value, expressions.verdict(*statements.verdict(words))))
             if not words.accept(","):
@@ -276,7 +273,7 @@ class Rule:
         """Read what a field is set to: a value, bits of it changed, or what a map has for a key."""
         self.expressions += self._protocols.require(field)
         match field.source:
-            case Meta(key) if field.type is TYPES["mark"]:
+            case Meta(key) if field.type in (TYPES["mark"], TYPES["pkt_type"]):
                 written = expressions.set_meta(key, _FIRST)
             case Conntrack(key) if field.type is TYPES["mark"]:
                 written = expressions.set_conntrack(key, _FIRST)
@@ -284,7 +281,9 @@ class Rule:
                 written = expressions.write_payload(base, offset, length, _FIRST, checksum)
             case _:
                 self._words.refuse("something that can be set before this")
-        if field_of(self._words.following(3)) is None:
+        if self._words.accept("numgen", "random", "mod"):
+            self.expressions.append(statements.random_number(self._words, _FIRST))
+        elif field_of(self._words.following(3)) is None:
             self.expressions.append(expressions.immediate(_FIRST, self._value(field, self._words.take())))
         else:
             given = self._key()
@@ -316,7 +315,7 @@ class Rule:
         """Read `map @MAP`; load what it has for *key*."""
         self._words.expect("map")
         held = self._named(key)
-        self.expressions += [*_loaded(key), expressions.look_up(_FIRST, held.reference, into=_FIRST)]
+        self.expressions += [*_loaded(key, held), expressions.look_up(_FIRST, held.reference, into=_FIRST)]
         return held
 
     # --- statements ----------------------------------------------------------------------------------------------

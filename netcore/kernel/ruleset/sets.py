@@ -6,7 +6,7 @@ Spec: Linux include/uapi/linux/netfilter/nf_tables.h, NFTA_SET_*; libnftnl, incl
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from netcore.kernel import nf_tables
@@ -68,9 +68,12 @@ def creation(made: Set) -> Request:
 
 def filling(made: Set, elements: Sequence[tuple[bytes, bytes | None]]) -> Request:
     """Return the request that adds constant elements: (key, datum as `expressions` makes it, None in a set)."""
-    encoded = [
-        nested(at, nested(1, attr(1, key)), *(() if datum is None else (nested(2, datum),))) for at, (key, datum) in enumerate(elements, 1)
-    ]
+    return filling_encoded(made, [nested(1, attr(1, key)) + (b"" if datum is None else nested(2, datum)) for key, datum in elements])
+
+
+def filling_encoded(made: Set, elements: Iterable[bytes]) -> Request:
+    """Return the request that adds constant elements, each given as its attributes."""
+    encoded = [nested(at, element) for at, element in enumerate(elements, 1)]
     body = nf_tables.of_set(made.family, made.name, made.table, elements=u32(4, made.number) + nested(3, *encoded))
     return Request(nf_tables.NEWELEM, CREATE, body, "add elements to", _described(made))
 
@@ -87,6 +90,9 @@ def _user_data(made: Set) -> bytes:
     records = [fields.record_of_number(0, order)]
     if made.data:
         records.append(fields.record_of_number(1, _order(made.data)))
+    if made.flags & INTERVAL and made.flags & ANONYMOUS:
+        # Neighbours are made one.
+        records.append(fields.record_of_number(2, 1))
     if made.listed or len(made.key) > 1:
         records.append(fields.record(3, made.listed or fields.CONCATENATION))
     if len(made.data) > 1:

@@ -52,6 +52,12 @@ def rejection(words: Words) -> tuple[str, bytes]:
     return protocol, expressions.reject(kind, words.one_of(codes))
 
 
+def random_number(words: Words, into: int) -> bytes:
+    """Read `N offset M`, behind `numgen random mod`; return what puts such a number into a register."""
+    count = words.number()
+    return expressions.random_number(into, count, words.number() if words.accept("offset") else 0)
+
+
 def _counter(words: Words) -> list[bytes]:
     return [expressions.named_counter(words.take()) if words.accept("name") else expressions.counter()]
 
@@ -88,12 +94,23 @@ def _redirect(words: Words) -> list[bytes]:
     return [expressions.immediate(expressions.register(0), port.to_bytes(2, "big")), expressions.redirect(expressions.register(0))]
 
 
+def _hand_to_socket(words: Words) -> list[bytes]:
+    words.expect("to")
+    port = int(words.take().removeprefix(":"))
+    at = expressions.register(0)
+    return [expressions.immediate(at, port.to_bytes(2, "big")), expressions.hand_to_socket(_EITHER_FAMILY, at)]
+
+
+_EITHER_FAMILY = 0
+"""NFPROTO_UNSPEC."""
+
 STATEMENTS: Mapping[str, Callable[[Words], list[bytes]]] = {
     "counter": _counter,
     "limit": _limit,
     "ct": _connection_count,
     "log": _log,
     "redirect": _redirect,
+    "tproxy": _hand_to_socket,
     "masquerade": lambda _: [expressions.masquerade()],
     "notrack": lambda _: [expressions.no_tracking()],
 }

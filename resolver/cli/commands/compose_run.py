@@ -12,7 +12,7 @@ from resolver.cli.commands.compose import selection_of, takes_project
 from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.options import pairs
 from resolver.cli.environment import explicit_environment
-from resolver.cli.run import exit_code
+from resolver.cli.run import exit_code, with_places
 
 
 @command(examples=("berth compose run db sh -c 'echo $HOME'", "berth compose run --rm -e A=1 --service-ports web"))
@@ -24,6 +24,10 @@ from resolver.cli.run import exit_code
 @option("--name", metavar="NAME", help="Name of the sandbox (default: PROJECT-SERVICE-run- and a random end).")
 @option("-e", "--env", "env", multiple=True, metavar="KEY[=VALUE]", help="Environment variable, over those of the service.")
 @option("--env-from-file", "env_file", multiple=True, metavar="FILE", help="File of environment variables.")
+@option("-u", "--user", metavar="USER[:GROUP]", help="User and group to run as (default: the service's).")
+@option("--cap-add", multiple=True, metavar="NAME", help="Capability, beside those of the service.")
+@option("--cap-drop", multiple=True, metavar="NAME", help="Capability that it may not have.")
+@option("-v", "--volume", "volumes", multiple=True, metavar="SOURCE:TARGET[:ro]", help="Show a file or directory at another place too.")
 @option("-w", "--workdir", metavar="DIRECTORY", help="Directory to run in (default: the service's).")
 @option("--entrypoint", metavar="COMMAND", help="Go before COMMAND in the place of the service's `entrypoint`.")
 @option("--no-deps", is_flag=True, help="Do not start what the service depends on.")
@@ -38,7 +42,8 @@ from resolver.cli.run import exit_code
 @option("-T", "--no-TTY", "--no-tty", is_flag=True, help="Make no terminal: none is made.", group="Always so", expose_value=False)
 def run(
     *, service: str, words: tuple[str, ...], detach: bool, rm_: bool, name: str | None, env: tuple[str, ...], env_file: tuple[str, ...],
-    workdir: str | None, quiet: bool, remove_orphans: bool,
+    workdir: str | None, quiet: bool, remove_orphans: bool, user: str | None, cap_add: tuple[str, ...], cap_drop: tuple[str, ...],
+    volumes: tuple[str, ...],
     entrypoint: str | None, no_deps: bool, service_ports: bool, publish: tuple[str, ...], use_aliases: bool, labels: tuple[str, ...],
     **selection: Any,
 ) -> int:  # fmt: skip
@@ -52,7 +57,8 @@ def run(
     asked = OneOff(
         service=service, command=words, name=name, detach=detach, remove=rm_, alone=no_deps, ports=service_ports, aliases=use_aliases,
         publish=publish, labels=pairs(labels), variables=explicit_environment({"env": env, "env_file": env_file}),
-        quiet=quiet, remove_orphans=remove_orphans,
+        quiet=quiet, remove_orphans=remove_orphans, user=user,
+        isolation=with_places({"cap_add": cap_add, "cap_drop": cap_drop, "volumes": volumes}),
         entrypoint=None if entrypoint is None else tuple(shlex.split(entrypoint)),
         directory=None if workdir is None else os.path.abspath(workdir),
     )  # fmt: skip

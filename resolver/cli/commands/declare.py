@@ -116,7 +116,7 @@ class Option(click.Option):
 
 def command(name: str | None = None, **more: Any) -> Callable[[Any], Command]:
     """Return the decorator that makes a function a command."""
-    return click.command(name, cls=Command, context_settings=HELP, **more)
+    return click.command(name, cls=Command, context_settings={**HELP, **more.pop("context_settings", {})}, **more)
 
 
 def group(name: str | None = None, *, rows: Sequence[Row], examples: Sequence[str] = ()) -> Callable[[Any], Group]:

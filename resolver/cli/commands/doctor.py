@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
 
-from resolver.cli.client import call
+from resolver.cli.client import NoDaemon, call
 from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.options import FORMAT
-from resolver.cli.output import counted, print_json
+from resolver.cli.output import complain, counted, print_json
 from resolver.printable import printable
+from resolver.rootless import examination
 
 
 @command(examples=("berth doctor", "berth doctor --fix"))
@@ -26,14 +28,22 @@ def doctor(fix: bool, adopt: bool, remove: bool, form: str) -> int:
     asked = [name for name, given in (("fix", fix), ("adopt", adopt), ("remove", remove)) if given]
     if len(asked) > 1:
         raise click.UsageError(f"--{asked[0]} and --{asked[1]} exclude each other; give one of them")
-    findings = call("POST", "/v1/doctor", {"treatment": asked[0]}, autostart=False) if asked else call("GET", "/v1/doctor")
-    left = [finding for finding in findings if not finding["mended"]]
+    findings = [*examination.found]
+    try:
+        findings += call("POST", "/v1/doctor", {"treatment": asked[0]}, autostart=False) if asked else call("GET", "/v1/doctor")
+    except NoDaemon as error:
+        # Without root there is something to be said before there is a daemon.
+        if os.geteuid() == 0:
+            raise
+        complain(f"{error}; what follows is about this host")
+    left = [finding for finding in findings if not finding["mended"] and finding["object"] != "note"]
     if form == "json":
         print_json(findings)
     else:
         for finding in findings:
-            print("\n".join(map(printable, _lines(finding))))
-        print(f"{counted(len(left), 'problem')}" + (f", {len(findings) - len(left)} mended" if asked else ""))
+            print("\n".join(printable(line) for text in _lines(finding) for line in text.splitlines()))
+        mended = sum(finding["mended"] for finding in findings)
+        print(f"{counted(len(left), 'problem')}" + (f", {mended} mended" if asked else ""))
     return 1 if left else 0
 
 

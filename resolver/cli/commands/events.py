@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,7 @@ def events(
     """Follow what happens to networks and sandboxes.
 
     A line for each event: when, what, the id, and of a sandbox that was removed why, and the exit code of its command if it is known.
+    Ends with 1 when the daemon does, unless the time of --until has come.
     """
     form = "json" if as_json else form
     context = click.get_current_context()
@@ -41,11 +43,18 @@ def events(
         wanted = read_filters(filters, FILTERS, SENSELESS)
     except (BadFilter, BadFormat) as error:
         raise click.UsageError(str(error), context) from error
-    query = [f"{name}={moment(f'--{name}', text):.3f}" for name, text in (("since", since), ("until", until)) if text is not None]
+    moments = {name: moment(f"--{name}", text) for name, text in (("since", since), ("until", until)) if text is not None}
+    query = [f"{name}={at:.3f}" for name, at in moments.items()]
     members = _Members(project, services) if project is not None else None
     for event in event_stream(f"/v1/events{'?' if query else ''}{'&'.join(query)}"):
         if matches(wanted, tests(event)) and (members is None or members.has(event)):
             _print(event, form)
+    if "until" not in moments or time.time() < moments["until"] - _EARLY:  # noqa: TID251 (this is where the clock is read)
+        raise Refused("the daemon has ended, or events came faster than they were read: some may be missing; ask again with --since")
+
+
+_EARLY = 0.5
+"""Seconds by which the daemon's clock may be ahead of what is read here."""
 
 
 class _Members:

@@ -23,6 +23,7 @@ from resolver.cli.commands.options import PROJECT, SANDBOX, Seconds, each
 from resolver.cli.commands.processes import recorded_exit_code, send_signal
 from resolver.cli.commands.prune_filters import prune_body
 from resolver.cli.output_lines import Line, Reader, chosen, stamp
+from resolver.cli.sandbox_fields import is_stopped
 from resolver.cli.starting import check_stays, prepare_to_start, start_stopped
 from resolver.printable import printable
 
@@ -208,11 +209,16 @@ def logs(
     readers = [(sandbox, prefix, Reader(sandbox["run"]["output"])) for sandbox, prefix in zip(kept, prefixes, strict=True)]
     try:
 
-        def lines_of(reader: Reader, prefix: str | None) -> Iterator[tuple[Line, str | None]]:
-            written = chain(reader.lines(), () if follow else reader.rest())
-            return ((line, prefix) for line in chosen(written, tail=number, since=first, until=last))
+        def lines_of(sandbox: dict[str, Any], reader: Reader, prefix: str | None) -> Iterator[tuple[Line, str | None]]:
+            written = chain(reader.lines(), reader.rest() if is_stopped(sandbox) or not follow else ())
+            lines = chosen(written, tail=number, since=first, until=last)
+            if follow and number is not None:
+                # A last line that goes on is printed when it is whole, and is one of them.
+                lines = [*lines]
+                lines = lines[max(0, len(lines) + reader.unfinished() - number) :]
+            return ((line, prefix) for line in lines)
 
-        each_one = [lines_of(reader, prefix) for _, prefix, reader in readers]
+        each_one = [lines_of(sandbox, reader, prefix) for sandbox, prefix, reader in readers]
         # Merged as they are read: nothing holds 30 MB of short lines.
         _print(heapq.merge(*each_one, key=_time), timestamps=timestamps)
         if follow:

@@ -7,28 +7,35 @@ from typing import Any
 
 import click
 
-from resolver.cli.client import SERVICE_LABEL, Refused, call, find_sandbox, sandboxes_path, service_members
+from resolver.cli.client import SERVICE_LABEL, Refused, call, find_sandbox, missing_service, sandboxes_path, service_members
 from resolver.cli.commands.options import each
 
 
 def meant(
-    names: tuple[str, ...], project: str | None, *, or_all: bool = False, stopped: bool = False, index: int | None = None
+    names: tuple[str, ...],
+    project: str | None,
+    *,
+    or_all: bool = False,
+    stopped: bool = False,
+    index: int | None = None,
+    one_offs: bool = False,
 ) -> list[dict[str, Any]]:
     """Return the sandboxes that *names* mean, in *project* if there is one; without names all of the project, or with *or_all* all.
 
     With a project each name is that of a service, and means all of its replicas. *stopped*: those that are stopped too. *index*: only this
-    replica of each service.
+    replica of each service. *one_offs*: without names, what `berth compose run` has made too.
     """
     path = sandboxes_path(stopped=stopped)
     if project is not None:
-        from resolver.cli.projects import of_project
+        from resolver.cli.projects import is_one_off, of_project
 
         members = of_project(call("GET", path), project)
         found = [member for name in names for member in service_members(members, name, project)]
         for name in names:
             if not service_members(members, name, project):
-                raise Refused(f"there is no service {name} in project {project}", "not-found")
-        return _replica(found if names else members, members, project, index)
+                raise missing_service(name, project)
+        everyone = [member for member in members if one_offs or not is_one_off(member)]
+        return _replica(found if names else everyone, members, project, index)
     if names:
         return [find_sandbox(name, stopped=stopped) for name in names]
     if or_all:
@@ -57,6 +64,7 @@ def for_each(
     *,
     stopped: bool = True,
     shared_first: bool = False,
+    one_offs: bool = False,
 ) -> int:
     """Do *action* for every sandbox that is meant, print its name as it was given, and return 1 if one failed. See `meant`.
 
@@ -70,7 +78,7 @@ def for_each(
             print(given)
 
         return each(names, one)
-    found = meant(names, project, stopped=stopped)
+    found = meant(names, project, stopped=stopped, one_offs=one_offs)
     if shared_first:
         found = sorted(found, key=lambda sandbox: bool(sandbox["shared_with"]))
     members = {sandbox["name"]: sandbox for sandbox in found}

@@ -10,7 +10,9 @@ import click
 from resolver.cli.client import call
 from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.options import DRIVER, DRY_RUN, pairs
+from resolver.cli.egress_files import with_files
 from resolver.cli.output import print_plan, print_warnings
+from resolver.cli.record_line import record_of
 
 _ADDRESSES, _REACH = "Addresses", "Reach"
 
@@ -55,6 +57,13 @@ def _sections() -> Sequence[Any]:
     help="Route of every sandbox, through a neighbour on the network.",
 )
 @option(
+    "--record",
+    "records",
+    multiple=True,
+    metavar="'NAME TYPE VALUE'",
+    help="Static name, as of `network record add`; a number before TYPE is its TTL.",
+)
+@option(
     "--ipam-driver",
     default="default",
     show_default=True,
@@ -63,6 +72,14 @@ def _sections() -> Sequence[Any]:
     help="What allocates addresses: the name of a plugin.",
 )
 @option("--ipam-opt", "ipam_options", multiple=True, metavar="KEY=VALUE", group=_ADDRESSES, help="Option of the IPAM plugin.")
+@option(
+    "--egress",
+    "egress",
+    multiple=True,
+    metavar="RULE[,RULE...]",
+    group=_REACH,
+    help="What sandboxes that join without rules of their own may reach; @./FILE and @LIST for lists.",
+)
 @DRY_RUN
 def create(**given: Any) -> None:
     """Create a network called NAME."""
@@ -72,6 +89,13 @@ def create(**given: Any) -> None:
             raise click.UsageError(f"--aux-address {text} needs a name: NAME={text}")
     for key in ("auxiliary", "options", "labels", "ipam_options"):
         given[key] = pairs(given[key])
+    try:
+        records = [record_of(text) for text in given.pop("records")]
+    except ValueError as error:
+        raise click.UsageError(f"--record {error}") from error
+    if records:
+        given["records"] = records
+    given["egress"] = with_files(given["egress"]) or None
     created = call("POST", f"/v1/networks{'?dry_run=1' if dry_run else ''}", given)
     if dry_run:
         print_plan(created)

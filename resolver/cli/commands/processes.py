@@ -44,7 +44,7 @@ def top(words: tuple[str, ...], project: str | None) -> None:
     them, it is what that prints of these processes. Needs root.
     """
     names, options = (words, ()) if project is not None else _names_and_options(words)
-    sandboxes = meant(names, project)
+    sandboxes = meant(names, project, one_offs=True)
     for sandbox in sandboxes:
         try:
             check_runs(sandbox)
@@ -166,7 +166,7 @@ def kill(names: tuple[str, ...], name: str, project: str | None) -> int:
     it, no restart policy starts it again. Needs root.
     """
     number = _signal(name)
-    return for_each(names, project, lambda sandbox: send_signal(sandbox, number), stopped=False)
+    return for_each(names, project, lambda sandbox: send_signal(sandbox, number), stopped=False, one_offs=True)
 
 
 def _signal(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -62,14 +63,36 @@ SystemCallFilter=@system-service @mount setns unshare
 WantedBy=multi-user.target
 """
 
+_USER_UNIT = """\
+# Written by `berth service install --user`; `berth service uninstall --user` removes it.
+[Unit]
+Description=berth: networks and names for this user's sandboxes
+
+[Service]
+Type=notify
+# The daemon is in namespaces of its own, so it is not the process that systemd has started.
+NotifyAccess=all
+ExecStart={command} daemon
+# Sandboxes that their restart policy starts.
+ExecStartPost=-{command} start --due
+TimeoutStartSec=10min
+# Sandboxes belong to their clients and live on when the daemon is restarted, and so do their namespaces.
+KillMode=process
+Restart=on-failure
+ExecReload=/bin/kill -HUP $MAINPID
+OOMPolicy=continue
+
+[Install]
+WantedBy=default.target
+"""
+
 _WHERE = option(
     "--directory",
     type=DIRECTORY,
     metavar="DIRECTORY",
-    default=UNITS,
-    show_default=True,
-    help="Where to put it; systemd is told of its own directory only.",
+    help=f"Where to put it; systemd is told of its own directory only (default: {UNITS}, with --user ~/.config/systemd/user).",
 )
+_FOR_USER = option("--user", "for_user", is_flag=True, help="For the daemon of this user, who needs no right of root's.")
 
 
 @group(rows=SERVICE_ROWS, examples=("berth service install",))
@@ -77,46 +100,69 @@ def service() -> None:
     """Run the daemon by systemd."""
 
 
-@command("install", examples=("berth service install",))
+@command("install", examples=("berth service install", "berth service install --user"))
 @_WHERE
-def service_install(directory: str) -> None:
+@_FOR_USER
+def service_install(directory: str | None, for_user: bool) -> None:
     """Write the unit berth.service.
 
     It starts this berth, wherever it is installed.
     """
-    path = Path(directory, _NAME)
+    place = _place(directory, for_user=for_user)
+    path = place / _NAME
     try:
-        path.write_text(unit())
+        if for_user:
+            place.mkdir(parents=True, exist_ok=True)
+        path.write_text(unit(for_user=for_user))
     except OSError as error:
-        raise Refused(f"{path}: {error.strerror}") from error
+        hint = "; an ordinary user has `berth service install --user`" if isinstance(error, PermissionError) and not for_user else ""
+        raise Refused(f"{path}: {error.strerror}{hint}") from error
     print(path)
-    if tell_systemd(directory, "daemon-reload"):
-        complain("start it now and at each boot with: systemctl enable --now berth")
+    if tell_systemd(place, "daemon-reload", for_user=for_user):
+        when = (
+            "--user enable --now berth (at each boot, not only at log-in, after: loginctl enable-linger)"
+            if for_user
+            else "enable --now berth"
+        )
+        complain(f"start it now and at each boot with: systemctl {when}")
 
 
-@command("uninstall", examples=("berth service uninstall",))
+@command("uninstall", examples=("berth service uninstall", "berth service uninstall --user"))
 @_WHERE
-def service_uninstall(directory: str) -> None:
+@_FOR_USER
+def service_uninstall(directory: str | None, for_user: bool) -> None:
     """Stop the service and remove its unit.
 
     Networks and sandboxes stay.
     """
-    path = Path(directory, _NAME)
+    place = _place(directory, for_user=for_user)
+    path = place / _NAME
     if not path.exists():
         raise Refused(f"{path} does not exist; there is nothing to uninstall")
-    tell_systemd(directory, "disable", "--now", _NAME)
+    tell_systemd(place, "disable", "--now", _NAME, for_user=for_user)
     try:
         path.unlink()
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}") from error
-    tell_systemd(directory, "daemon-reload")
+    tell_systemd(place, "daemon-reload", for_user=for_user)
 
 
-def unit() -> str:
+def _place(directory: str | None, *, for_user: bool) -> Path:
+    return Path(directory) if directory else _own_place(for_user=for_user)
+
+
+def _own_place(*, for_user: bool) -> Path:
+    """Return where systemd looks for units that were installed by hand (systemd.unit(5), Unit File Load Path)."""
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return Path(home, "systemd/user") if for_user else Path(UNITS)
+
+
+def unit(*, for_user: bool = False) -> str:
     """Return the text of the unit for the berth that runs."""
     script = Path(sys.executable).with_name("berth")
     words = [str(script)] if script.exists() else [sys.executable, "-m", "resolver"]
-    return _UNIT.format(command=" ".join(map(_quoted, words)), capabilities=" ".join(capabilities.USED))
+    text = _USER_UNIT if for_user else _UNIT
+    return text.format(command=" ".join(map(_quoted, words)), capabilities=" ".join(capabilities.USED))
 
 
 def _quoted(word: str) -> str:
@@ -125,11 +171,12 @@ def _quoted(word: str) -> str:
     return f'"{escaped}"' if escaped != word or " " in word else word
 
 
-def tell_systemd(directory: str, *command: str) -> bool:
-    """Run `systemctl` if systemd runs and has its units in *directory*; return whether it did."""
-    if directory != UNITS or not Path(_RUNNING_SYSTEMD).is_dir():
+def tell_systemd(place: Path, *command: str, for_user: bool = False) -> bool:
+    """Run `systemctl` if systemd runs and has its units in *place*; return whether it did."""
+    if place != _own_place(for_user=for_user) or not Path(_RUNNING_SYSTEMD).is_dir():
         return False
-    done = subprocess.run([shutil.which("systemctl") or "/usr/bin/systemctl", *command], capture_output=True, text=True, check=False)
+    words = ["--user", *command] if for_user else [*command]
+    done = subprocess.run([shutil.which("systemctl") or "/usr/bin/systemctl", *words], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Refused(f"systemctl {' '.join(command)}: {done.stderr.strip()}")
+        raise Refused(f"systemctl {' '.join(words)}: {done.stderr.strip()}")
     return True

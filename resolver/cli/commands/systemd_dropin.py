@@ -73,7 +73,7 @@ def systemd_dropin(unit: str, sandbox: str | None, directory: str, dry_run: bool
         path.write_text(text)
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}") from error
-    if tell_systemd(directory, "daemon-reload"):
+    if tell_systemd(Path(directory), "daemon-reload"):
         complain(f"it takes effect at the next start: systemctl restart {unit}")
 
 
@@ -116,4 +116,4 @@ def _remove(path: Path, directory: str, *, dry_run: bool) -> None:
         raise Refused(f"{path}: {error.strerror}") from error
     with contextlib.suppress(OSError):
         path.parent.rmdir()
-    tell_systemd(directory, "daemon-reload")
+    tell_systemd(Path(directory), "daemon-reload")

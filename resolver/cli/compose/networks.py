@@ -7,6 +7,7 @@ from typing import Any
 
 from resolver.cli.compose.project import NetworkSpec
 from resolver.cli.compose.shapes import Record, pairs
+from resolver.cli.record_line import record_of
 
 
 def network_of(key: str, network: Record) -> NetworkSpec:
@@ -33,6 +34,8 @@ def _body(network: Record) -> dict[str, Any]:
         "options": network.get("driver_opts") or {},
         "labels": network.get("labels") or {},
         "routes": routes_of(network),
+        **({"records": records} if (records := _records_of(network)) else {}),
+        **({"egress": [*egress_of(network)]} if egress_of(network) else {}),
         "subnets": subnets,
         "ip_ranges": [pool["ip_range"] for pool in pools if pool.get("ip_range")],
         "gateways": [pool["gateway"] for pool in pools if pool.get("gateway")],
@@ -41,6 +44,28 @@ def _body(network: Record) -> dict[str, Any]:
         # Compose hands options to a plugin only; the allocator of berth's own has none, as Docker's has none.
         "ipam_options": (ipam.get("options") or {}) if driver != "default" else {},
     }
+
+
+def _records_of(network: Record) -> list[dict[str, Any]]:
+    """Return `x-records` of *network*: a list of lines as of `berth network create --record`."""
+    given = network.extensions.get("x-records") or []
+    if not isinstance(given, list) or not all(isinstance(line, str) for line in given):
+        raise ValueError("x-records must be a list of lines like 'printer A 192.168.1.20'")
+    try:
+        return [record_of(line) for line in given]
+    except ValueError as error:
+        raise ValueError(f"x-records {error}") from error
+
+
+def egress_of(record: Record) -> tuple[str, ...]:
+    """Return `x-egress` of a service or a network: a list of rules, or one text with commas between them."""
+    if "x-egress" not in record.extensions:
+        return ()
+    given = record.extensions["x-egress"]
+    rules = [given] if isinstance(given, str) else given
+    if not isinstance(rules, list) or not rules or not all(isinstance(rule, str) and rule.strip() for rule in rules):
+        raise ValueError("x-egress must be a list of rules, as in [packages.example.org, network:back]; for own networks alone write none")
+    return tuple(rules)
 
 
 def routes_of(record: Record) -> tuple[str, ...]:

@@ -4,34 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from resolver.cli.compose.isolation import has_volumes_of_its_own
 from resolver.cli.compose.project import Condition
 from resolver.cli.compose.services import RESTARTS, SERVICE_KEYS
 from resolver.cli.compose.shapes import Record
 
 _SECURITY = {
-    "cap_add": "processes get no capabilities by it",
-    "cap_drop": "processes keep their capabilities",
     "device_cgroup_rules": "processes may use the devices that who runs berth may use",
-    "group_add": "processes get no groups by it",
     "isolation": "processes run on the host's kernel as all others do",
-    "privileged": "processes get no privileges by it",
-    "read_only": "files can be written",
     "runtime": "commands are started by berth, on the host's kernel, by no other runtime",
-    "security_opt": "it restricts nothing",
-    "user": "processes run as who runs berth",
     "userns_mode": "no user namespace is made or left by it",
 }
 """Keys that someone relies on for safety, and what is the case instead."""
 _SHARED = {
-    "cgroup": "control groups are those of who runs berth",
-    "ipc": "processes share what who runs berth shares",
+    "cgroup": "each service has a cgroup namespace of its own",
+    "ipc": "each service has an IPC namespace of its own",
     "pid": "processes have their own process ids, or see those of the host",
     "uts": "the host name is the sandbox's own",
 }
-_LIMITS = (
-    "blkio_config", "cpu_percent", "cpu_quota", "cpus", "cpuset", "mem_limit", "memswap_limit", "oom_kill_disable", "pids_limit",
-    "storage_opt", "ulimits",
-)  # fmt: skip
+_LIMITS = ("blkio_config", "cpu_percent", "cpu_quota", "cpuset", "memswap_limit", "oom_kill_disable", "storage_opt")
 _OF_A_TERMINAL = ("stdin_open", "tty")
 _TOP_LEVEL = ("volumes", "configs", "secrets", "models")
 
@@ -44,10 +35,11 @@ def notes_of(model: Record, services: Mapping[str, Record]) -> tuple[str, ...]:
         names = [name for name, service in services.items() if concerns(service)]
         if names:
             lines.append(f"{text} of {_listed(names)}")
-    limits = [key for key in _LIMITS if _having(services, key)] + ["deploy.resources.limits"] * bool(_limited(services))
+    limits = [key for key in _LIMITS if _having(services, key)]
     if limits:
-        names = list(dict.fromkeys(name for key in limits for name in _having(services, key) or _limited(services)))
-        lines.append(f"{', '.join(limits)} of {_listed(names)}: nothing is limited; `systemd-run --scope -p …` in the command limits it")
+        names = list(dict.fromkeys(name for key in limits for name in _having(services, key)))
+        text = "nothing is limited by that; mem_limit, cpus, pids_limit and ulimits are, and deploy.resources.limits"
+        lines.append(f"{', '.join(limits)} of {_listed(names)}: {text}")
     unwaited = _unwaited(services)
     if unwaited:
         text = "what runs in a service with an image is somebody else's, so its health or its end is not waited for: that"
@@ -58,8 +50,9 @@ def notes_of(model: Record, services: Mapping[str, Record]) -> tuple[str, ...]:
         for key, value in service.items()
         if value not in (None, "", 0, [], {}) and (_is_run_elsewhere(service) or key not in _OF_A_TERMINAL)
     }
-    quiet |= {key for key in _TOP_LEVEL if model.get(key)}
-    ignored = sorted(quiet - SERVICE_KEYS - set(loud) - set(_LIMITS) - _SAID)
+    elsewhere = {"volumes" for service in services.values() if _is_run_elsewhere(service) and service.get("volumes")}
+    of_all = {key for key in _TOP_LEVEL if model.get(key)}
+    ignored = sorted((quiet - SERVICE_KEYS - set(loud) - set(_LIMITS) - _SAID) | elsewhere | of_all)
     return (*lines, *([f"ignored, not about networking: {', '.join(ignored)}"] if ignored else []))
 
 
@@ -69,10 +62,6 @@ def _line(key: str, services: Mapping[str, Record], consequence: str) -> str:
 
 def _having(services: Mapping[str, Record], key: str) -> list[str]:
     return [name for name, service in services.items() if service.get(key)]
-
-
-def _limited(services: Mapping[str, Record]) -> list[str]:
-    return [name for name, service in services.items() if ((service.get("deploy") or {}).get("resources") or {}).get("limits")]
 
 
 def _listed(names: list[str]) -> str:
@@ -109,9 +98,25 @@ def _checks_health_elsewhere(service: Record) -> bool:
     return _is_run_elsewhere(service) and bool(check) and not check.get("disable") and check.get("test") != ["NONE"]
 
 
+def _has_volumes_of_its_own(service: Record) -> bool:
+    return not _is_run_elsewhere(service) and has_volumes_of_its_own(service)
+
+
+_ABOUT_PROCESSES = (
+    "user", "group_add", "cap_add", "cap_drop", "privileged", "security_opt", "read_only", "tmpfs", "shm_size", "mem_limit", "cpus",
+    "pids_limit", "ulimits",
+)  # fmt: skip
+
+
+def _asks_elsewhere(service: Record) -> bool:
+    return _is_run_elsewhere(service) and any(service.get(key) for key in _ABOUT_PROCESSES)
+
+
 _SPECIAL: tuple[tuple[str, Callable[[Record], bool]], ...] = (
     ("provider: nothing is run for it, start yourself what it stands for: that", lambda service: bool(service.get("provider"))),
     ("use_api_socket: there is no socket of Docker to hand over: that", lambda service: bool(service.get("use_api_socket"))),
+    ("volumes: only files and directories of the host are bound, there are no volumes with names: that", _has_volumes_of_its_own),
+    ("user, capabilities, files and bounds of processes are for who runs the image to see to: those", _asks_elsewhere),
     ("restart: not a word that Docker knows, which counts as no: that", _restart_word_is_unknown),
     ("tty, stdin_open: what `up` starts has no terminal, and nothing to read (`berth compose run` has both): that", _wants_a_terminal),
     ("healthcheck is for who runs the image, nothing else asks for the health: that", _checks_health_elsewhere),

@@ -90,12 +90,14 @@ class Service:
 
     *has_image*: something else runs it, so its *command* is not ours to start. *entrypoint*: what *command* begins with. *attach*: `up`
     prints its output. *environment*: with that of its env files; None for a variable that has no value anywhere. *stop_grace*: in seconds.
+    From *user* on: see `resolver.cli.compose.isolation`.
     """
 
     name: str
     networks: tuple[ServiceNetwork, ...]
     network_mode: str | None = None
     forward: bool = False
+    egress: tuple[str, ...] = ()
     sysctls: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] = ()
@@ -122,6 +124,20 @@ class Service:
     health: HealthCheck | None = None
     stop_grace: float = 10.0
     stop_signal: str = "SIGTERM"
+    user: str | None = None
+    group_add: tuple[str, ...] = ()
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    privileged: bool = False
+    security_opt: tuple[str, ...] = ()
+    read_only: bool = False
+    tmpfs: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    shm_size: int = 0
+    mem_limit: int = 0
+    cpus: float = 0.0
+    pids_limit: int = 0
+    ulimits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from resolver.cli.compose import isolation
 from resolver.cli.compose.durations import nanoseconds_of
-from resolver.cli.compose.networks import routes_of
+from resolver.cli.compose.networks import egress_of, routes_of
 from resolver.cli.compose.project import Condition, Dependency, HealthCheck, Restart, RestartWhen, Service, ServiceNetwork, field_of
 from resolver.cli.compose.shapes import Record, boolean
 from resolver.cli.sandbox_options import OPTIONS, Kind, Option
@@ -69,14 +70,16 @@ def _value(record: Record, option: Option) -> Any:
     key = option.compose.rpartition(".")[2]
     given = record.extensions.get(key) if key.startswith("x-") else record.get(key)
     match option.kind:
-        case Kind.TEXT:
+        case Kind.TEXT | Kind.OPTIONAL:
             return given or None
         case Kind.LIST | Kind.LINKS | Kind.NETWORKS:
             return tuple(given or ())
         case Kind.PAIRS:
             return given or {}
-        case Kind.NUMBER:
+        case Kind.NUMBER | Kind.DECIMAL | Kind.DURATION:
             return given or 0
+        case Kind.SIZE:
+            return int(given or 0)
         case Kind.FLAG:
             return _flag(key, given)
 
@@ -188,5 +191,12 @@ _FORMS: dict[str, Callable[[Record], Any]] = {
     "extra_hosts": _extra_hosts,
     "ports": _ports,
     "networks.x-routes": routes_of,
+    "x-egress": egress_of,
+    "mem_limit": isolation.memory,
+    "cpus": isolation.cpus,
+    "pids_limit": isolation.pids,
+    "ulimits": isolation.ulimits,
+    "volumes": isolation.volumes,
+    "tmpfs": isolation.tmpfs,
 }
 """Compose key, as in `Option.compose` → what reads it, where its form is not that of the option's kind."""

@@ -12,6 +12,7 @@ from resolver.cli.output import complain
 from resolver.cli.sandbox_calls import hold_for_a_moment
 from resolver.cli.system_calls import EnterFailed
 from resolver.cli.up import processes
+from resolver.cli.up.egress_rules import with_project_files
 from resolver.cli.up.options import Options
 from resolver.cli.up.plan import UpPlan, plan_up
 from resolver.cli.up.project_file import Selection, load_project
@@ -25,7 +26,7 @@ def up(selection: Selection, options: Options) -> int:
     loaded = load_project(selection, options.asked.services)
     for warning in loaded.warnings:
         print(f"berth: {warning}", file=sys.stderr)
-    plan = plan_up(loaded.project, pid=os.getpid(), scale=options.scale)
+    plan = plan_up(with_project_files(loaded.project), pid=os.getpid(), scale=options.scale)
     chosen_services(plan, options.asked, loaded.known)
     names = [one.service.name for one in plan.services]
     options.attached.check(names)

@@ -74,6 +74,23 @@ def remove_project(name: str, timeout: float | None, call: Call, find: Callable[
     with ProjectLock(name):
         sandboxes, networks = _what_goes(name, (), tuple) if find is None else find()
         stop_and_remove(sandboxes, timeout, call)
-        for network in networks:
+        kept = _kept(call("GET", sandboxes_path(stopped=True)), networks) if networks else {}
+        for name, users in kept.items():
+            who = f"{', '.join(users)} {'share' if len(users) > 1 else 'shares'}"
+            complain(
+                f"warning: network {name} stays: {who} the network stack of what is removed; remove {', '.join(users)} and then {name}"
+            )
+        going = [network for network in networks if network["name"] not in kept]
+        for network in going:
             delete(f"/v1/networks/{network['id']}", call)
-    return len(sandboxes), len(networks)
+    return len(sandboxes), len(going)
+
+
+def _kept(sandboxes: Views, networks: Views) -> dict[str, list[str]]:
+    """Return network → sandboxes that share a network stack on it, of which nothing else is left."""
+    found: dict[str, list[str]] = {}
+    for left in sandboxes:
+        users = [one["name"] for one in sandboxes if one.get("shared_with") == left["name"]] if left.get("ended") else []
+        for name in [network["name"] for network in networks if users and network["name"] in left["networks"]]:
+            found.setdefault(name, []).extend(users)
+    return found

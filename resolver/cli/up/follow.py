@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from resolver.cli import enter
 from resolver.cli.client import Refused
 from resolver.cli.output import complain
 from resolver.cli.output_lines import Line, Reader
+from resolver.cli.reaping import exit_code
 from resolver.cli.sandbox_calls import Call, delete
 from resolver.cli.up.reconcile import stop_waves
 from resolver.printable import printable
@@ -44,7 +44,7 @@ class Followed:
             return False
         pid, status = os.waitpid(self.holder, os.WNOHANG)
         if pid:
-            self.code = enter.exit_code(status)
+            self.code = exit_code(status)
         return bool(pid)
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from resolver.cli import enter
-from resolver.cli.client import CONFIG_LABEL, DEPENDS_LABEL, SERVICE_LABEL, Refused, call, sandboxes_path, segment
+from resolver.cli.client import CONFIG_LABEL, DEPENDS_LABEL, ONE_OFF_LABEL, SERVICE_LABEL, Refused, call, sandboxes_path, segment
 from resolver.cli.compose.project import Project, Service
-from resolver.cli.run import run_detached, run_in_foreground
+from resolver.cli.environment import inherited
+from resolver.cli.run import Variables, run_detached, run_in_foreground
 from resolver.cli.starting import prepare_to_start
+from resolver.cli.up.egress_rules import with_project_files
 from resolver.cli.up.follow import stop_and_remove
 from resolver.cli.up.options import Options
 from resolver.cli.up.plan import UpPlan, environment, plan_up, process_of
@@ -33,7 +35,7 @@ class OneOff:
     """What is asked for. *name*: of the sandbox, None: made up. *ports*: publish those of the service; *publish*: and these.
 
     *aliases*: it has the service's names too. *variables*: go over those of the service. *alone*: nothing else is started.
-    *quiet*: do not print the name of what is detached.
+    *quiet*: do not print the name of what is detached. *user*: in place of the service's; *isolation*: lists that go behind its own.
     """
 
     service: str
@@ -51,12 +53,14 @@ class OneOff:
     directory: str | None = None
     quiet: bool = False
     remove_orphans: bool = False
+    user: str | None = None
+    isolation: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def run_one_off(selection: Selection, asked: OneOff) -> int:
     """Run one command in a sandbox like those of a service; return its exit code, or 0 if it was detached."""
     loaded = load_project(replace(selection, profiles=(*selection.profiles, "*")))
-    project = loaded.project
+    project = with_project_files(loaded.project)
     service = next((one for one in project.services if one.name == asked.service), None)
     if service is None:
         raise Refused(f"no such service: {asked.service}{nearest_or_all(asked.service, [one.name for one in project.services])}")
@@ -77,10 +81,11 @@ def run_one_off(selection: Selection, asked: OneOff) -> int:
     (with_hosts,) = session.with_linked_hosts(own, own.bodies)
     body = {**_body(project, with_hosts, asked), "owner_pid": os.getpid()}
     explicit = {**environment(service), **asked.variables}
+    caller = inherited(user=body.get("isolation", {}).get("user", ""))
     where = enter.WorkingDirectory(str(directory / (asked.directory or service.working_dir or "")), required=True)
     if not asked.detach:
-        return run_in_foreground(body, command, explicit, where)
-    process = {**process_of(service, project.directory), "environment": enter.inherited()}
+        return run_in_foreground(body, command, Variables(caller, explicit), where)
+    process = {**process_of(service, project.directory), "environment": caller}
     told = {"command": command, "explicit": explicit, "directory": where.path, "restart": "no", "remove": asked.remove}
     with contextlib.redirect_stdout(io.StringIO()) if asked.quiet else contextlib.nullcontext():
         return run_detached(body, {**process, **told})
@@ -96,14 +101,18 @@ def _command(service: Service, asked: OneOff) -> list[str]:
 
 def _body(project: Project, body: Mapping[str, Any], asked: OneOff) -> dict[str, Any]:
     networks = [{key: value for key, value in endpoint.items() if key not in _OWN} for endpoint in body["networks"]]
-    labels = {**body["labels"], **asked.labels, "berth.one-off": asked.service}
+    labels = {**body["labels"], **asked.labels, ONE_OFF_LABEL: asked.service}
     # It is no replica: `exec` and names of the service do not mean it.
     for name in (SERVICE_LABEL, CONFIG_LABEL, DEPENDS_LABEL):
         labels.pop(name, None)
+    isolation = dict(body.get("isolation", {}))
+    isolation |= {name: [*isolation.get(name, ()), *more] for name, more in asked.isolation.items() if more}
+    isolation |= {} if asked.user is None else {"user": asked.user}
     published = [*(body.get("publish", ()) if asked.ports else ()), *asked.publish]
     return {
         **{key: value for key, value in body.items() if key not in ("publish", "owner_pid", "process")},
         **({"publish": published} if published else {}),
+        **({"isolation": isolation} if isolation else {}),
         "name": asked.name or project.sandbox_name(asked.service, "run", os.urandom(6).hex()),
         "labels": labels,
         "networks": networks if asked.aliases else [{key: value for key, value in one.items() if key != "aliases"} for one in networks],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -21,6 +22,7 @@ from resolver.signal_names import WHAT_IS_ONE, signal_number
 _SANDBOX_OPTIONS = tuple(
     option for option in OPTIONS if option.scope is Scope.SANDBOX and option.compose and option.kind is not Kind.NETWORKS
 )
+_ISOLATION_OPTIONS = tuple(option for option in OPTIONS if option.scope is Scope.ISOLATION and option.compose)
 _ENDPOINT_OPTIONS = tuple(
     option for option in OPTIONS if option.scope is Scope.ENDPOINT and option.compose and option.kind is not Kind.LINKS
 )
@@ -76,7 +78,9 @@ def plan_up(project: Project, *, pid: int, scale: Mapping[str, int] | None = Non
         project=project.name,
         external=tuple(dict.fromkeys([*(network.name for network in project.networks if network.external), *filter(None, modes)])),
         networks=tuple(
-            _with_hash({**network.body, "name": network.name}, {**network.body.get("labels", {}), PROJECT_LABEL: project.name})
+            _with_hash(
+                {**_named(network.body, project), "name": network.name}, {**network.body.get("labels", {}), PROJECT_LABEL: project.name}
+            )
             for network in project.networks
             if not network.external
         ),
@@ -111,18 +115,35 @@ def _with_hash(body: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, 
     return {**body, "labels": {**labels, CONFIG_LABEL: hashlib.sha256(text.encode()).hexdigest()}}
 
 
+_NETWORK_RULE = re.compile(r"((?:deny:)?network:)([^:/,]+)(.*)", re.IGNORECASE | re.DOTALL)
+
+
+def _named(body: Mapping[str, Any], project: Project) -> dict[str, Any]:
+    """Return *body* with the names of networks in its egress rules in place of their keys in the file."""
+    if "egress" not in body:
+        return {**body}
+    names = {network.key: network.name for network in project.networks}
+    parts = [part.strip() for text in body["egress"] for part in text.split(",")]
+    found = [(part, _NETWORK_RULE.fullmatch(part)) for part in parts]
+    rules = [part if match is None else f"{match[1]}{names.get(match[2], match[2])}{match[3]}" for part, match in found]
+    return {**body, "egress": rules}
+
+
 def _sandbox_body(project: Project, service: Service, number: int, sandboxes: Mapping[str, str]) -> dict[str, Any]:
     given = {option.field: getattr(service, field_of(option)) for option in _SANDBOX_OPTIONS}
     process = {"process": process_of(service, project.directory)} if service.command else {}
     health = {"health_check": _health_body(service.health)} if service.command and service.health else {}
+    asked = {option.field: getattr(service, field_of(option)) for option in _ISOLATION_OPTIONS} if service.command else {}
+    isolation = {name: list(value) if isinstance(value, tuple) else value for name, value in asked.items() if value}
     depends = ",".join(f"{one.service}:{one.condition.value}:{str(one.restart).lower()}" for one in service.depends_on)
     own = {PROJECT_LABEL: project.name, SERVICE_LABEL: service.name, **({DEPENDS_LABEL: depends} if depends else {})}
     body = {
-        **{name: value for name, value in given.items() if value},
+        **_named({name: value for name, value in given.items() if value}, project),
         "name": service.container_name or project.sandbox_name(service.name, str(number)),
         "networks": _endpoints(project, service, sandboxes),
         **process,
         **health,
+        **({"isolation": isolation} if isolation else {}),
     }
     return _with_hash(body, {**service.labels, **own})
 

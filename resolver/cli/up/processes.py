@@ -8,6 +8,8 @@ from typing import Any
 from resolver.cli import enter, monitor
 from resolver.cli.client import Refused
 from resolver.cli.compose.project import Service
+from resolver.cli.environment import inherited
+from resolver.cli.run import warn_of_withheld
 from resolver.cli.system_calls import EnterFailed
 
 
@@ -17,6 +19,7 @@ class NotExecutable(Refused):
 
 def start(service: Service, sandbox: Mapping[str, Any], process: Mapping[str, Any]) -> int:
     """Start the command of *service* and return the pid of the process that holds it. *process*: with the caller's variables."""
+    warn_of_withheld(sandbox)
     try:
         return monitor.start(sandbox, process)
     except EnterFailed as error:
@@ -29,4 +32,5 @@ def body_with_variables(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the *body* of a request that makes a sandbox, its `process` with the caller's variables."""
     if "process" not in body:
         return dict(body)
-    return {**body, "process": {**body["process"], "environment": enter.inherited(), "remove": False}}
+    user = body.get("isolation", {}).get("user", "")
+    return {**body, "process": {**body["process"], "environment": inherited(user=user), "remove": False}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -9,9 +10,11 @@ from typing import Any
 
 from resolver.cli.client import CONFIG_LABEL, DEPENDS_LABEL, PROJECT_LABEL, SERVICE_LABEL, Refused
 from resolver.cli.compose.project import Condition, Service
+from resolver.cli.sandbox_fields import is_stopped
 from resolver.cli.up.plan import ServicePlan, UpPlan
 from resolver.cli.words import nearest_or_all
 
+_AN_ID = re.compile(r"[0-9a-f]{12,}")
 View = Mapping[str, Any]
 """A sandbox or a network as the admin API shows it."""
 
@@ -226,12 +229,6 @@ def looked_at_again(change: ServiceChange, sandboxes: Iterable[View]) -> Service
     return replace(change, replicas=tuple(replicas))
 
 
-def is_stopped(sandbox: View) -> bool:
-    """Return whether the command of *sandbox* has ended."""
-    run = sandbox.get("run")
-    return run is not None and bool(run["state"] == "exited")
-
-
 def _replica(
     plan: ServicePlan,
     body: Mapping[str, Any],
@@ -269,6 +266,8 @@ def _reason_to_recreate(
     for other in _shared_with(plan):
         if _is_made_anew(before.get(other)):
             return f"{other} is made anew"
+    if owner := _other_owner(plan, found):
+        return f"{owner} is another one now"
     if found.get("ended") and found.get("run") is None:
         return "only its network stack is left"
     if asked.keep:
@@ -284,6 +283,16 @@ def _shared_with(plan: ServicePlan) -> set[str]:
     mode = plan.service.network_mode or ""
     shared = {mode.removeprefix("service:")} if mode.startswith("service:") else set()
     return shared | ({link.partition(":")[0] for link in plan.service.links} if plan.linked_hosts else set())
+
+
+def _other_owner(plan: ServicePlan, found: View) -> str:
+    """Return the container of `network_mode: container:NAME` if *found* shares the stack of one that had its name before, "" if not.
+
+    What is left of that one is called by its id, since another one has its name.
+    """
+    mode, shared = plan.service.network_mode or "", found.get("shared_with") or ""
+    name = mode.removeprefix("container:")
+    return name if mode.startswith("container:") and shared != name and _AN_ID.fullmatch(shared) and not _AN_ID.match(name) else ""
 
 
 def _is_made_anew(change: ServiceChange | None) -> bool:

@@ -14,7 +14,7 @@ from resolver.cli.client import Refused, sandboxes_path, segment
 from resolver.cli.compose.project import Condition, Service
 from resolver.cli.output import complain
 from resolver.cli.sandbox_calls import Call, delete
-from resolver.cli.up import conditions, processes
+from resolver.cli.up import conditions, processes, shared_stacks
 from resolver.cli.up.conditions import Met
 from resolver.cli.up.follow import Follower, stop_and_remove
 from resolver.cli.up.options import Options
@@ -132,6 +132,7 @@ class Session:
         """Find out what is to be done, do what comes before services are started, and return what is left to do."""
         sandboxes = self._call("GET", sandboxes_path(stopped=True), autostart=True)
         changes = reconcile(self._plan, sandboxes, self._call("GET", "/v1/networks"), self._options.asked, known=self._known)
+        shared_stacks.check(changes, sandboxes)
         self._names |= {change.service.name: [one.name for one in change.replicas] for change in changes.services}
         self._clear(changes)
         for network in changes.networks:

@@ -221,7 +221,7 @@ def test_many_elements_of_one_set_are_one_request_and_added_and_deleted_ones_one
     before = [Element(set=BRIDGES, fields=(f"old{number}",)) for number in range(3)]
     after = [Element(set=BRIDGES, fields=(f"new{number}",)) for number in range(700)]
     executor().apply(diff(before, after))
-    assert kernel.calls == [("nftables", ["add element inet bridges"] * 2 + ["delete element inet bridges"])]
+    assert kernel.calls == [("nftables", ["delete element inet bridges"] + ["add element inet bridges"] * 2)]
 
 
 def test_changed_datum_is_deleted_and_added_in_one_transaction(kernel):

@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_interface
 
 import pytest
 
-from netcore.desired import firewall
+from netcore.desired import firewall, frame_rules
 from netcore.desired.objects import Element, LinkUp
 from netcore.kernel import nft, ruleset
 from netcore.kernel.netlink import find, walk
@@ -77,7 +77,7 @@ def test_modes():
 
 
 def test_link_local_address_is_the_kernels():
-    assert str(firewall.link_local("02:42:ac:11:00:02")) == "fe80::42:acff:fe11:2"
+    assert str(frame_rules.link_local("02:42:ac:11:00:02")) == "fe80::42:acff:fe11:2"
 
 
 def test_probe_senders_are_bound_to_the_port_too():
@@ -92,9 +92,9 @@ def test_sets_are_told_apart_and_each_is_used_by_a_rule_of_its_table():
     names = [(declared.table, declared.name) for declared in firewall.SETS]
     assert len(set(names)) == len(names)
     for table, rules in tables.items():
-        # Sets that only rules fill are no objects.
-        filled = set(re.findall(r"set (\w+) {[^}]* flags dynamic", rules))
-        used = set(re.findall(r"@([a-z]\w+)", rules)) - {"th"} - filled
+        # Sets that only rules or answers fill are no objects, nor are those that are written out.
+        filled = set(re.findall(r"set (\w+) {[^}]* (?:flags (?:dynamic|(?:interval,)?timeout)|elements =)", rules))
+        used = set(re.findall(r"@([a-z]\w+)", rules)) - {"th", "nh"} - filled
         assert used == {declared.name for declared in firewall.SETS if declared.table == table}
 
 

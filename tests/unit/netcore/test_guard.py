@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from netcore.errors import KernelError
-from netcore.kernel.guard import Guard, Protection
+from netcore.kernel.guard import PORTS, Guard, Protection
 from netcore.kernel.netlink import find
 
 
@@ -132,3 +132,53 @@ def test_a_socket_that_owns_nothing_is_not_kept(kernel):
     kept = Kept(kernel)
     Guard(lambda: kernel, kept).write(["br-a"])
     assert [descriptor for descriptor, _ in kept.told] == [7, None]
+
+
+def test_the_table_of_ports_is_another_one_with_the_same_owner():
+    kernels = {}
+
+    class Both:
+        """Gives each transaction to the kernel of its family."""
+
+        port = 0
+
+        def fileno(self):
+            return 7
+
+        def run_transaction(self, begin, requests, end):
+            (family,) = {request.body[0] for request in requests}
+            return kernels.setdefault(family, FakeKernel(0x6)).run_transaction(begin, requests, end)
+
+    kept = Kept(FakeKernel(0))
+    guard = Guard(Both, kept)
+    guard.write(["br-a", "br-b"])
+    guard.add("v1", PORTS)
+    guard.add("v2", PORTS)
+    inet, bridge = kernels[1], kernels[7]
+    assert (inet.elements, bridge.elements, guard.guards("v1", PORTS), guard.guards("v1")) == (2, 2, True, False)
+    # At a start the networks are known first.
+    guard.write(["br-a"])
+    assert (inet.elements, bridge.elements) == (1, 2)
+    guard.remove("v1", PORTS)
+    guard.remove("v2", PORTS)
+    assert (bridge.flags, inet.flags, guard.protection) == (None, 0x6, Protection.LASTING)
+    assert [descriptor for descriptor, _ in kept.told] == [7]
+
+
+def test_the_weaker_table_says_how_well_networks_are_guarded():
+    kernels = [FakeKernel(0x6), FakeKernel(0x6, owned=True)]
+
+    class Both:
+        port = 0
+
+        def fileno(self):
+            return 7
+
+        def run_transaction(self, begin, requests, end):
+            return kernels[requests[0].body[0] == 7].run_transaction(begin, requests, end)
+
+    guard = Guard(Both)
+    guard.write(["br-a"])
+    assert guard.protection is Protection.LASTING
+    guard.write(["v1"], PORTS)
+    assert guard.protection is Protection.HELD

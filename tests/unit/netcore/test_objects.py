@@ -22,6 +22,7 @@ from netcore.desired.objects import (
     FirewallSet,
     Forwarding,
     GuardedLink,
+    GuardedPort,
     Hairpin,
     HostsLines,
     Ipvlan,
@@ -59,6 +60,7 @@ VETH = Veth(host_ifname="v0", sandbox_id=S, ifname="eth0", mac=MAC, mtu=1500, br
 # object, order, lane of its deletion, description
 CASES = [
     (GuardedLink(ifname="br0"), Order.GUARD, Lane(Subsystem.GUARD), "guard for br0"),
+    (GuardedPort(ifname="v0"), Order.GUARD, Lane(Subsystem.GUARD), "guard for port v0"),
     (EspState(source=ONE, target=TWO, spi=0x1001, key_material="00" * 20, request_id=7), Order.ESP_STATE, XFRM,
      "esp state 10.0.0.1 to 10.0.0.2 spi 0x1001"),
     (EspPolicy(source=ONE, target=TWO, port=4789, outgoing=True, request_id=7), Order.ESP_POLICY, XFRM,

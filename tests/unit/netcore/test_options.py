@@ -90,6 +90,8 @@ def test_what_is_no_vlan_of_a_link_is_refused(text):
             "invalid option ifname_prefix: 'aaaaaaaaaaaa': must have at most 11 characters, because a number follows",
         ),
         ({"forward": "x"}, "invalid option forward: 'x': must be DOMAIN=SERVER[,SERVER], with a semicolon before the next domain"),
+        ({"names_from": "a b"}, "invalid option names_from: 'a b': must be names of networks, with commas between; 'a b' must begin"),
+        ({"names_to": "front,bridge"}, "invalid option names_to: 'front,bridge': the network bridge has no names"),
         ({"forward": "a=1;a=2"}, "invalid option forward: 'a=1;a=2': domain a is given twice"),
         ({"zzz": "1"}, "invalid option zzz: the bridge driver has no such option; known are mtu, ifname_prefix, enable_ipv4,"),
     ],

@@ -52,6 +52,8 @@ def route(destination, link, gateway=None, table=254, kind=RouteKind.SENT):
         (message(attr(DST, address("10.0.0.0")), length=8, kind=7), [route("10.0.0.0/8", 0, kind=RouteKind.REFUSED)]),
         (message(attr(DST, address("10.0.0.0")), length=8, kind=8), [route("10.0.0.0/8", 0, kind=RouteKind.REFUSED)]),
         (message(attr(DST, address("127.0.0.0")), attr(OIF, number(1)), length=8, kind=2), [route("127.0.0.0/8", 1, kind=RouteKind.LOCAL)]),
+        # Of a transparent proxy, for the packets that it marks.
+        (message(attr(OIF, number(1)), table=100, kind=2), []),
         (message(attr(DST, address("10.0.0.0")), length=8, kind=9), [route("10.0.0.0/8", 0, kind=RouteKind.REFUSED)]),
         (message(attr(DST, address("fd00::")), length=8, kind=9, family=V6), [route("fd00::/8", 0, kind=RouteKind.REFUSED)]),
         # Thrown out of a table of a VPN, to be sent by the main one.

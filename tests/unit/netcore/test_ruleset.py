@@ -70,7 +70,15 @@ REFUSED = {
     "tcp dport http accept": "'http' is no value of this field",
     'iifname "veth*" accept': "is no value of this field",
     'iifname "a-name-too-long-for-a-link" accept': "is no value of this field",
-    "ip saddr { 10.0.0.0/8, 192.168.0.0/16 } drop": "'10.0.0.0/8' is no such element",
+    "ip saddr { 10.0.0.1/8, 192.168.0.0/16 } drop": "'10.0.0.1/8' is no such element",
+    "ip saddr { fc00::/7, 192.168.0.0/16 } drop": "'fc00::/7' is no such element",
+    "ip saddr { 10.0.0.0/8, 10.1.0.0/16 } drop": "these ranges overlap: ip saddr {",
+    "ip saddr { 10.0.0.0/9, 10.128.0.0/9 } drop": "a second range",
+    "tcp dport { 80, 0x50/4 } drop": "'0x50/4' is no such element",
+    "tcp dport { 80, 9-8 } drop": "'9-8' is no range from a lower to a higher value",
+    "meta length { 1-2, 5 } drop": "a field of a header in whole octets",
+    "ip saddr . ip daddr { 10.0.0.0/8 . 10.0.0.1, 10.0.0.1 . 10.0.0.2 } drop": "'10.0.0.0/8' is no such element",
+    "ip saddr { 10.0.0.0/8, 192.168.0.0/16": "`}` is expected in place of the end of the line",
     "ip saddr { 10.0.0.1 } drop": "a second element",
     "tcp dport 80 udp dport 80 accept": "a rule asks for tcp and udp",
     "ip saddr 10.0.0.1 ip6 saddr ::1 accept": "a rule asks for ip and ip6",
@@ -123,6 +131,7 @@ def test_what_is_not_understood_is_refused(rule, said):
         "table arp t {\n}\n": "'arp' is no family of tables",
         "table inet t {\nset s { type name; }\n}\n": "'name' is no data type",
         "table inet t {\nset s { policy memory; }\n}\n": "a property of a set is expected in place of `policy`",
+        "table inet t {\nset s { type ipv4_addr; flags interval; elements = { 10.0.0.1, 10.0.0.2 } }\n}\n": "filled by its owner",
         "table inet t {\nflowtable f { }\n}\n": "`counter`, `set`, `map` or `chain` is expected in place of `flowtable`",
         "table inet t {\nchain c {\ntype filter hook ingress priority 0; policy accept;\n}\n}\n": "`prerouting` or `input`",
         "table inet t {\nchain c {\ntype filter hook input priority 0;\naccept\n}\n}\n": "`; policy` is expected",
@@ -152,4 +161,5 @@ def test_a_form_gives_what_the_text_with_these_ports_gives():
 def test_no_set_without_a_name_is_left_without_elements():
     requests = ruleset.requests(render_skeleton())
     made = [request for request in requests if request.type == nf_tables.NEWSET and find(request.body[4:], 2).startswith(b"__")]
-    assert len(made) == sum(request.type == nf_tables.NEWELEM for request in requests)
+    filled = [request for request in requests if request.type == nf_tables.NEWELEM and find(request.body[4:], 2).startswith(b"__")]
+    assert len(made) == len(filled)

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from netcore.controller.set_aside import SetAside
+from netcore.controller.settings import Settings
+from netcore.drivers.facts import Facts
 from netcore.errors import Conflict, InvalidRequest
 from netcore.model import DEFAULT_BRIDGE, Endpoint, NetworkRequest, Owner, Sandbox, Stack
 from netcore.plan.plans import Outcome
@@ -26,6 +28,7 @@ from resolver.daemon.lost_holders import LostHolders
 from resolver.daemon.operations import Operations
 from resolver.daemon.removals import Removals
 from resolver.daemon.runs import Runs
+from resolver.daemon.static_names import StaticNames
 from tests.support.memory_store import MemoryStore
 from tests.support.networks import bridge_network, pool
 
@@ -44,6 +47,7 @@ class Step:
 class FakeState:
     def __init__(self):
         self.networks, self.sandboxes, self.endpoints = {}, {}, {}
+        self.facts = Facts(uplinks=())
 
     def find_network(self, reference):
         if reference in ("host", "none"):
@@ -74,6 +78,7 @@ class FakeController:
             connect=self.connect,
             disconnect=self.disconnect,
         )
+        self.settings = Settings(run_directory="/run/berth")
         self.set_aside = SetAside()
         self.cluster = self.the_cluster()
         self.overlays = SimpleNamespace(cluster=self.cluster, known_elsewhere=self.known_elsewhere)
@@ -212,11 +217,11 @@ class FakeOwners:
     async def uid(self, pid):
         return self.uids.get(pid, 0)
 
-    async def find(self, pid):
+    async def find(self, pid, caller):
         return None if pid is None else replace(OWNER, pid=pid)
 
     async def find_child(self, pid, parent):
-        return await self.find(pid)
+        return await self.find(pid, parent)
 
     async def watch(self, owner, on_end):
         if owner is not None:
@@ -258,6 +263,7 @@ class World:
 
         self.directory = Path(tempfile.mkdtemp())
         self.store = MemoryStore()
+        self.static_names = StaticNames(self.store)
         self.runs = Runs(self.store, self.directory, run_blocking, lambda: 2.0)
         self.lost = LostHolders(self.runs, lambda: self.journal.append("start due"), lambda: 2.0)
         self.lasting, followers = LastingSandboxes(self.store, self.controller), Followers(self.controller, self.events)
@@ -266,7 +272,7 @@ class World:
         )
         self.operations = Operations(
             self.controller, automatic_networks, self.owners, self.events, self.runs, self.lasting, followers, removals,
-            remove_aside=self.remove_aside, check_firewalls=check_firewalls, firewall_warnings=lambda: ("firewall warning",),
+            remove_aside=self.remove_aside, forget_network=self.static_names.drop, check_firewalls=check_firewalls, firewall_warnings=lambda: ("firewall warning",),
         )  # fmt: skip
         self.lifecycle = Lifecycle(
             self.controller, self.operations, self.runs, removals, self.events,

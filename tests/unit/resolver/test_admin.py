@@ -6,10 +6,11 @@ import pytest
 
 from netcore.errors import InvalidRequest, NotFound
 from netcore.model import NetworkRequest, SandboxRequest
-from resolver.daemon import schema
+from resolver.daemon import cache_shapes, schema
 from resolver.daemon.admin import ROUTES, Admin
 from resolver.daemon.api_route import ApiReply, ApiRequest, Caller
 from resolver.daemon.doctor import Doctor
+from resolver.daemon.record_operations import RecordOperations
 from resolver.errors import Forbidden
 from tests.unit.resolver.daemon_fakes import World
 
@@ -42,6 +43,10 @@ class Health:
         return "status"
 
 
+async def no_marks():
+    return False
+
+
 async def metrics():
     return b"metrics"
 
@@ -51,7 +56,9 @@ async def world():
     world = World()
     world.lookup, world.health = Lookup(), Health()
     world.admin = Admin(
-        operations=world.operations, lifecycle=world.lifecycle, runs=world.runs, dry_run=world.dry_run, owners=world.owners, lookup=world.lookup, events=world.events,
+        egress=SimpleNamespace(), operations=world.operations, lifecycle=world.lifecycle, runs=world.runs, dry_run=world.dry_run,
+        owners=world.owners, lookup=world.lookup, events=world.events,
+        records=RecordOperations(world.static_names, "berth.internal"), hosts_block=SimpleNamespace(write=no_marks),
         health=world.health, doctor=Doctor([]), render_metrics=metrics, proxies={"default": {"httpProxy": "http://p"}},
         stop=lambda: world.journal.append("stop"),
     )  # fmt: skip
@@ -175,7 +182,7 @@ async def test_names_and_cache(world):
     for wrong in ("0", "x", "10001", ""):
         with pytest.raises(InvalidRequest, match="limit"):
             await world.admin.show_cache(request(query={"limit": wrong}))
-    assert (await world.admin.flush_cache(request(schema.FlushBody("abc")))).removed == 3
+    assert (await world.admin.flush_cache(request(cache_shapes.FlushBody("abc")))).removed == 3
 
 
 async def test_the_daemon_itself(world):

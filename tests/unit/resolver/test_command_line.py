@@ -11,7 +11,9 @@ import pytest
 from resolver import cli
 from resolver.cli import client, compose_command, docker_words, enter, monitor, output, ps, run
 from resolver.cli.client import NoDaemon, Refused
+from resolver.cli.output_log import OutputLog
 from resolver.cli.system_calls import EnterFailed
+from resolver.cli.users import Identity
 from resolver.signal_names import START_NO_MORE
 from tests.support.fake_daemon import FakeDaemon
 
@@ -31,7 +33,7 @@ def daemon(monkeypatch, tmp_path):
     monkeypatch.setenv("BERTH_RUN_DIR", str(tmp_path))
     with FakeDaemon(tmp_path) as made:
         made.responses |= {
-            "GET /v1/sandboxes": [WEB], "GET /v1/sandboxes/web": WEB, "GET /v1/networks": [FRONT], "GET /v1/networks/front": FRONT,
+            "GET /v1/sandboxes": [WEB], "GET /v1/sandboxes?all=1": [WEB], "GET /v1/sandboxes/web": WEB, "GET /v1/networks": [FRONT], "GET /v1/networks/front": FRONT,
             f"DELETE /v1/sandboxes/{WEB['id']}": {"warnings": ["its stack stays"]},
         }  # fmt: skip
         yield made
@@ -103,6 +105,25 @@ def test_network_ls_filters(daemon, berth):
         assert bool(berth("network", "ls", "-q", "-f", text)[1]) is shown, text
     assert berth("network", "ls", "-f", "x=y")[0] == 2
     assert berth("network", "ls")[1].splitlines()[1].split() == ["f" * 12, "front", "bridge", "local", "10.5.0.0/24", "internal"]
+
+
+def test_static_names(daemon, berth):
+    daemon.responses["POST /v1/networks/front/records"] = daemon.responses["POST /v1/networks"] = FRONT | {"warnings": []}
+    assert berth("network", "record", "add", "front", "_sip._udp", "SRV", "0", "5", "5060", "pbx", "--ttl", "60") == (0, "", "")
+    assert body(daemon, "POST /v1/networks/front/records") == {"name": "_sip._udp", "type": "SRV", "data": "0 5 5060 pbx", "ttl": 60}
+    shown = [{"name": "www", "ttl": 5, "type": "CNAME", "data": "web.front."}]
+    daemon.responses["GET /v1/networks/front/records"] = daemon.responses[
+        "DELETE /v1/networks/front/records?name=www&type=CNAME&data=web%20x"
+    ] = shown
+    assert [line.split() for line in berth("network", "record", "ls", "front")[1].splitlines()][1:] == [["www", "5", "CNAME", "web.front."]]
+    assert json.loads(berth("network", "record", "ls", "--format", "json", "front")[1]) == shown
+    assert berth("network", "record", "remove", "front", "www", "CNAME", "web", "x")[1] == "www CNAME web.front.\n"
+    assert berth("network", "create", "--record", "a 60 TXT two  words", "--record", "b A 10.0.0.1", "front")[0] == 0
+    assert body(daemon, "POST /v1/networks")["records"] == [
+        {"name": "a", "type": "TXT", "data": "two  words", "ttl": 60}, {"name": "b", "type": "A", "data": "10.0.0.1", "ttl": None},
+    ]  # fmt: skip
+    code, _, said = berth("network", "create", "--record", "b A", "front")
+    assert (code, "--record 'b A': it should be 'NAME TYPE VALUE'" in said) == (2, True)
 
 
 def test_network_create_and_dry_run(daemon, berth):
@@ -193,9 +214,16 @@ def test_a_service_is_found_by_its_name(daemon, berth):
     assert client.find_sandbox("shop", index=2)["name"] == "web2"
     with pytest.raises(Refused, match="service shop has 2 replicas, and no number 3"):
         client.find_sandbox("shop", index=3)
+    daemon.responses["GET /v1/sandboxes?all=1"] = daemon.responses["GET /v1/sandboxes"]
     with pytest.raises(Refused, match="there is no service shop in project other"):
         client.find_sandbox("shop", project="other")
-    daemon.responses["GET /v1/sandboxes"] = [WEB, WEB | {"name": "web2", "labels": {"berth.service": "shop", "berth.project": "other"}}]
+    other = WEB | {"name": "web2", "labels": {"berth.service": "shop", "berth.project": "other"}}
+    daemon.responses["GET /v1/sandboxes?all=1"] = [WEB, other | {"run": {"state": "exited"}}]
+    for command in ("top shop", "stats --no-stream shop", "port shop 80", "exec shop true"):
+        words = command.split()
+        said = berth(words[0], "--project", "other", *words[1:])[2]
+        assert said == "berth: service shop of project other is stopped; `berth compose start shop` starts it\n", command
+    daemon.responses["GET /v1/sandboxes"] = [WEB, other]
     with pytest.raises(Refused, match="shop is ambiguous: it can be web, web2"):
         client.find_sandbox("shop")
     assert client.find_sandbox("shop", project="other")["name"] == "web2"
@@ -280,7 +308,7 @@ def test_the_daemon_is_told_how_a_command_in_the_foreground_is_to_end(daemon, be
     daemon.responses |= {"POST /v1/sandboxes": WEB, f"PATCH {path}": WEB, f"DELETE {path}?exit_code=0": {"warnings": []}}
     starts = []
 
-    def start(sandbox, command, *, environment, directory, register):
+    def start(sandbox, command, *, environment, directory, register, descriptors):
         starts.append(command)
         pid = os.fork()
         if pid == 0:
@@ -417,9 +445,9 @@ def test_exec_as_another_user_detached_or_in_a_replica(daemon, berth, monkeypatc
     joined = {}
     monkeypatch.setattr(enter, "join", lambda sandbox, command, **more: joined.update(more, name=sandbox["name"]) or 0)
     assert berth("exec", "-d", "-u", "1234:5678", "--project", "shop", "--index", "2", "web", "ls")[0] == 0
-    assert (joined["name"], joined["detached"], joined["identity"]) == ("shop-web-2", True, enter.Identity(1234, 5678, (5678,), None))
+    assert (joined["name"], joined["detached"], joined["given"].identity) == ("shop-web-2", True, Identity(1234, 5678))
     assert berth("exec", "-T", "-u", "root", "web", "ls")[0] == 0
-    assert (joined["identity"].uid, joined["identity"].home, joined["environment"]["HOME"]) == (0, "/root", "/root")
+    assert (joined["given"].identity.uid, joined["given"].identity.home, joined["environment"]["HOME"]) == (0, "/root", "/root")
 
 
 @pytest.mark.parametrize(
@@ -567,7 +595,9 @@ def test_events(daemon, berth, monkeypatch):
     connected = EVENT | {"kind": "endpoint", "action": "connect", "network": "front", "cause": None, "exit_code": None}
     lines = b"".join(json.dumps(event).encode() + b"\n" for event in (connected, EVENT))
     daemon.responses["GET /v1/events"] = b"HTTP/1.1 200 OK\r\n\r\n" + lines
-    assert berth("events")[1].splitlines() == [
+    code, shown, said = berth("events")
+    assert (code, "the daemon has ended, or" in said) == (1, True)
+    assert shown.splitlines() == [
         f"2025-11-26T00:00:00.000+00:00 endpoint connect web id={'w' * 12} network=front",
         f"2025-11-26T00:00:00.000+00:00 sandbox remove web id={'w' * 12} cause=command-ended exit_code=3",
     ]
@@ -593,6 +623,8 @@ def test_events(daemon, berth, monkeypatch):
 def test_events_of_the_past(daemon, berth):
     daemon.responses["GET /v1/events?since=1764115200.000&until=1764115201.500"] = b"HTTP/1.1 200 OK\r\n\r\n"
     assert berth("events", "--since", "2025-11-26T00:00:00+00:00", "--until", "1764115201.5") == (0, "", "")
+    daemon.responses["GET /v1/events?until=99999999999.000"] = b"HTTP/1.1 200 OK\r\n\r\n"
+    assert berth("events", "--until", "99999999999")[0] == 1
     assert "--since soon: it should be like 24h" in berth("events", "--since", "soon")[2]
 
 
@@ -605,6 +637,21 @@ def test_wait_asks_once_for_a_sandbox_that_is_gone(daemon, berth, monkeypatch):
     assert [path for _, path, _ in daemon.requests].count(past) == 1
     code, _, said = berth("wait", "nobody")
     assert (code, "not found" in said) == (1, True)
+
+
+@pytest.mark.parametrize("state", ["exited", "running"])
+def test_logs_that_are_followed_begin_with_as_many_lines_as_those_that_are_not(daemon, berth, monkeypatch, tmp_path, state):
+    log = OutputLog(str(tmp_path))
+    log.write("stdout", b"a\nb\nlast")
+    log.flush("stdout")
+    log.close()
+    web = WEB | {"run": {"state": state, "output": str(tmp_path / "output.log")}}
+    daemon.responses["GET /v1/sandboxes/web"] = web
+    daemon.responses[f"GET /v1/sandboxes/{WEB['id']}"] = web | {"run": web["run"] | {"state": "exited"}}
+    for number, lines in ((0, ""), (1, "last"), (2, "b\nlast"), (9, "a\nb\nlast")):
+        assert berth("logs", "-n", str(number), "web")[1] == lines
+        if number or state == "exited":
+            assert berth("logs", "-f", "-n", str(number), "web")[1] == lines
 
 
 def test_completion_is_printed_and_installed(berth, monkeypatch, tmp_path):

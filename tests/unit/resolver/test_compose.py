@@ -116,7 +116,7 @@ services:
   side: {command: x, network_mode: "service:db"}
   alone: {command: x, mac_address: 02:42:00:00:00:07}
 networks:
-  front: {driver: macvlan, x-routes: [10.8.0.0/16=10.0.0.8], ipam: {driver: infoblox, options: {pool: a}, config: [{ip_range: 10.0.0.0/28}]}}
+  front: {driver: macvlan, x-routes: [10.8.0.0/16=10.0.0.8], x-records: [printer 60 A 10.0.0.77], ipam: {driver: infoblox, options: {pool: a}, config: [{ip_range: 10.0.0.0/28}]}}
   back: {external: {name: theirs}}
   default: {ipam: {options: {of: nobody}}}
 """
@@ -141,6 +141,7 @@ def test_other_forms_of_values():
     assert (front["driver"], front["routes"], front["ip_ranges"]) == ("macvlan", ("10.8.0.0/16=10.0.0.8",), ["10.0.0.0/28"])
     assert (front["ipam_driver"], front["ipam_options"]) == ("infoblox", {"pool": "a"})
     assert (networks["back"].name, networks["back"].external) == ("theirs", True)
+    assert front["records"] == [{"name": "printer", "type": "A", "data": "10.0.0.77", "ttl": 60}]
     # Compose hands these to nobody when Docker's own allocator is asked.
     assert networks["default"].body["ipam_options"] == {}
 
@@ -181,28 +182,26 @@ def test_what_is_waited_for_and_started_again_is_in_the_values():
 def test_what_is_asked_for_and_not_given_is_said_line_by_line():
     text = """
 services:
-  a: {command: x, init: true, runtime: runsc, mem_limit: 1g, cap_drop: [ALL], user: "1000", read_only: true, restart: always, tty: true, depends_on: {b: {condition: service_healthy}, f: {condition: service_healthy}}}
+  a: {command: x, init: true, runtime: runsc, mem_limit: 1g, cpuset: "0", cap_drop: [ALL], user: "1000", read_only: true, restart: always, tty: true, depends_on: {b: {condition: service_healthy}, f: {condition: service_healthy}}}
   b: {command: x, pids_limit: 3, deploy: {resources: {limits: {cpus: "1", pids: 3}}}, cap_drop: [ALL], security_opt: [no-new-privileges:true], healthcheck: {test: x}, volumes: ["v:/v"], links: [c], ipc: host}
   c: {command: x, depends_on: {b: {condition: service_started, restart: false}}, restart: sometimes}
   e: {provider: {type: cloud}}
-  f: {image: x, healthcheck: {test: x}, stdin_open: true}
+  f: {image: x, healthcheck: {test: x}, stdin_open: true, user: nobody}
 volumes: {v: }
 """
     with_circle = text
     assert "depends on itself: b -> c -> b" in problems(with_circle)
     made = project(text.replace(", depends_on: {b: {condition: service_started, restart: false}}", ""))
     assert made.notes == (
-        "cap_drop of services a, b is not honoured: processes keep their capabilities",
-        "read_only of service a is not honoured: files can be written",
         "runtime of service a is not honoured: commands are started by berth, on the host's kernel, by no other runtime",
-        "security_opt of service b is not honoured: it restricts nothing",
-        "user of service a is not honoured: processes run as who runs berth",
-        "ipc of service b is not honoured: processes share what who runs berth shares",
+        "ipc of service b is not honoured: each service has an IPC namespace of its own",
         "provider: nothing is run for it, start yourself what it stands for: that of service e",
+        "volumes: only files and directories of the host are bound, there are no volumes with names: that of service b",
+        "user, capabilities, files and bounds of processes are for who runs the image to see to: those of service f",
         "restart: not a word that Docker knows, which counts as no: that of service c",
         "tty, stdin_open: what `up` starts has no terminal, and nothing to read (`berth compose run` has both): that of service a",
         "healthcheck is for who runs the image, nothing else asks for the health: that of service f",
-        "mem_limit, pids_limit, deploy.resources.limits of services a, b: nothing is limited; `systemd-run --scope -p …` in the command limits it",
+        "cpuset of service a: nothing is limited by that; mem_limit, cpus, pids_limit and ulimits are, and deploy.resources.limits",
         "what runs in a service with an image is somebody else's, so its health or its end is not waited for: that of service f",
         "ignored, not about networking: stdin_open, volumes",
     )
@@ -240,6 +239,8 @@ volumes: {v: }
         ('services:\n  a: {command: "x \'y"}\n', 'services.a.command: "x \'y" has a quote or bracket that is not closed'),
         ("services:\n  a: {command: x, x-forward: maybe}\n", "services.a: x-forward: 'maybe' is neither true nor false"),
         ("services:\n  a: {command: x, networks: {default: {x-routes: 5}}}\n", "services.a: x-routes must be a mapping"),
+        ("services:\n  a: {command: x}\nnetworks:\n  default: {x-records: {a: b}}\n", "x-records must be a list of lines"),
+        ("services:\n  a: {command: x}\nnetworks:\n  default: {x-records: [a A]}\n", "x-records 'a A': it should be 'NAME TYPE VALUE'"),
         ("services:\n  a: {command: x, container_name: bb, scale: 2}\n", "container_name allows one replica only"),
         ("services:\n  a: {command: x, ports: 80}\n", "services.a.ports must be a list, not 80"),
         ("services:\n  a: {command: x, ports: [{published: 80}]}\n", "an entry has no target"),

@@ -13,8 +13,8 @@ from tests.unit.resolver.test_command_line import berth, daemon  # noqa: F401 (f
 ROWS = [(command, flags, takes_value) for command, rows in compose_commands.options().items() for flags, takes_value in rows]
 ANSWERED = {
     "up": "--no-start --menu -w",
-    "run": "--cap-add --cap-drop -u -v --dry-run",
-    "exec": "--privileged --dry-run",
+    "run": "--dry-run",
+    "exec": "--dry-run",
     "kill": "--remove-orphans",
     "config": "--lock-image-digests --resolve-image-digests --no-interpolate",
 }
@@ -74,9 +74,7 @@ def test_every_option_works_is_accepted_or_is_answered(command, flags, takes_val
             assert flag in flags_of_berth(command)
 
 
-@pytest.mark.parametrize(
-    "words", ["up --no-start", "run -u nobody web true", "run -itv /a:/b web", "exec --privileged web true", "up -dw", "--progress json up"]
-)
+@pytest.mark.parametrize("words", ["up --no-start", "run --dry-run web true", "exec --dry-run web true", "up -dw", "--progress json up"])
 def test_what_is_not_there_is_answered_in_a_line(berth, words):  # noqa: F811
     code, shown, said = berth("compose", "-p", "shop", *words.split())
     assert (code, shown, said.count("\n")) == (2, "", 1)

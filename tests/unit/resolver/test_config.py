@@ -5,11 +5,11 @@ from ipaddress import ip_network
 
 import pytest
 
-from resolver.daemon import config as daemon_config
 from resolver.daemon import config_toml
 from resolver.daemon.config import HELP, DaemonConfig, load, parse
 from resolver.daemon.schema import NetworkBody
 from resolver.errors import ConfigError
+from resolver.rootless import places
 
 
 def test_settings_of_the_resolver():
@@ -96,7 +96,7 @@ def test_everything_that_is_wrong_is_named_at_once():
     [({"store": "nonsense"}, {}), ({"run_dir": "a\0b"}, {}), ({"log_level": "loud"}, {}), ({}, {"BERTH_STATE_DIR": "a\0b"})],
 )
 def test_what_comes_before_the_file_is_checked_as_well(overrides, environment, monkeypatch, tmp_path):
-    monkeypatch.setattr(daemon_config, "DEFAULT_PATH", str(tmp_path / "berth.toml"))
+    monkeypatch.setattr(places, "ROOT", places.ROOT._replace(config=str(tmp_path / "berth.toml")))
     with pytest.raises(ConfigError) as caught:
         load(None, overrides, environment)
     assert caught.value.source == ("the command line" if overrides else "the environment")
@@ -129,7 +129,7 @@ def test_command_line_goes_before_environment_before_file(tmp_path):
 
 
 def test_default_file_is_read_if_it_is_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(daemon_config, "DEFAULT_PATH", str(tmp_path / "berth.toml"))
+    monkeypatch.setattr(places, "ROOT", places.ROOT._replace(config=str(tmp_path / "berth.toml")))
     assert load(None, {}, {}) == DaemonConfig()
     (tmp_path / "berth.toml").write_text('suffix = "x.test"')
     assert load(None, {}, {}).suffix == "x.test"
@@ -182,3 +182,20 @@ def test_octets_that_are_no_toml_are_refused_with_their_file(tmp_path, octets):
     with pytest.raises(ConfigError) as caught:
         load(str(path), {}, {})
     assert str(path) in str(caught.value)
+
+
+def test_run_directory_of_a_user_is_named_by_the_variable_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    inside = {"BERTH_ROOTLESS": "1000", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": "/r"}
+    assert load(None, {}, inside).run_dir == "/r/berth"
+    assert load(None, {}, inside | {"BERTH_RUN_DIR": "/a"}).netns_dir == "/a/netns"
+    path = tmp_path / "berth.toml"
+    path.write_text('run_dir = "/file"\n')
+    for given, overrides, source in ((str(path), {}, str(path)), (None, {"run_dir": "/line"}, "the command line")):
+        with pytest.raises(ConfigError, match="without root BERTH_RUN_DIR names it") as caught:
+            load(given, overrides, inside)
+        assert caught.value.source == source
+    path.write_text('host_listen = "127.0.0.153:53"\n')
+    with pytest.raises(ConfigError, match="host_listen: without root the daemon is in a network namespace of its own"):
+        load(str(path), {}, inside)
+    assert load(str(path), {}, {}).host_listen

@@ -117,7 +117,7 @@ def test_network_view():
             ("node2", EndpointRecord(node="node2", sandbox="far", mac="02:42:00:00:00:03", addresses=("10.1.0.7",), names=("far",))),
         ),
     )
-    view = convert.network_view(details, ("careful",))
+    view = convert.network_view(details, warnings=("careful",))
     assert (view.id, view.name, view.driver, view.scope, view.link, view.mtu) == (
         "front",
         "front",

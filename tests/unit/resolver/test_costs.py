@@ -5,7 +5,7 @@ import pytest
 from benchmarks.micro import KINDS, costs
 
 # It counts every frame, which takes long on a busy machine.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
 BOUNDS = {
     # kind: (frames of our code, memory blocks left behind, recvmmsg and sendmmsg calls), each for one query of a full batch

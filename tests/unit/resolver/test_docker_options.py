@@ -143,7 +143,7 @@ def test_what_is_answered_is_said_in_a_line(berth, command):  # noqa: F811
 
 
 @pytest.mark.parametrize("command", ["run -dit", "run -itd", "run -d -i", "run -d -t", "run -q -d", "run --sig-proxy -d", "run --sig-proxy=true -d",
-                                     "run --isolation default -d", "run --cgroupns=host -d", "run --privileged=false -d", "run --rm=false -d",
+                                     "run --isolation default -d", "run --cgroupns=private -d", "run --privileged=false -d", "run --rm=false -d",
                                      "run --init=true -d", "run --pull never -d"])  # fmt: skip
 def test_what_asks_for_what_is_so_anyway_is_accepted(daemon, berth, handlers, monkeypatch, command):  # noqa: F811
     daemon.responses |= {"POST /v1/sandboxes": WEB | {"warnings": []}, f"PATCH /v1/sandboxes/{WEB['id']}": WEB}
@@ -160,7 +160,14 @@ def test_what_asks_for_what_is_so_anyway_is_accepted(daemon, berth, handlers, mo
     ("typed", "said"),
     [
         ("run --sig-proxy=false true", "--sig-proxy false: signals to berth in the foreground always go to the command"),
-        ("run --cgroupns private true", "--cgroupns private: the cgroup namespace is the host's; leave it out"),
+        ("run --cgroupns host true", "--cgroupns host: each sandbox has one of its own; leave it out"),
+        ("run --ipc host true", "--ipc host: each sandbox has an IPC namespace of its own; leave it out"),
+        ("run --preserve-fd 2 true", "--preserve-fd 2: it should be a number from 3 on; 0, 1 and 2 are always kept"),
+        ("run --confine=/nosuch true", "--confine /nosuch: there is no such directory"),
+        ("run --confine /nosuch -- true", "--confine /nosuch: there is no such directory"),
+        ("run -m much true", "memory: 'much' is no size: it is a number of octets, or one with k, m or g behind it"),
+        ("run --timeout soon true", "timeout must be a time such as 30s or 1m30s, not 'soon'"),
+        ("run --cpus many true", "cpus must be a number, not 'many'"),
         ("run --rm=perhaps true", "--rm takes no value but true or false"),
         ("run --restart", "--restart needs a value, POLICY"),
         ("stop --attach web", "there is no option --attach;"),

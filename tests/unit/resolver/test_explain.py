@@ -126,12 +126,12 @@ DONE = Done(UpstreamHealth(Upstream("192.0.2.53")), b"")
             ],
         ),
         (
-            {"is_sent": True, "result": DONE, "blocked": "the answer points into a network of this host (rebinding)", "has_effect": True},
+            {"is_sent": True, "result": DONE, "blocked": "the answer points into a network of this host (rebinding)", "has_waited": True},
             [
                 "not ours: forwarded to 192.0.2.53",
                 "192.0.2.53 answered",
                 "the answer points into a network of this host, and was replaced by REFUSED",
-                "the response waited for an effect of the sandbox's policy",
+                "the response waited until the firewall had been opened for it",
             ],
         ),
     ],

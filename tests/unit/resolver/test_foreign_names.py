@@ -9,7 +9,7 @@ import pytest
 from netcore.model import Stack
 from resolver.client import Client
 from resolver.daemon.config import DaemonConfig
-from resolver.daemon.registry import Registry, _client_at
+from resolver.daemon.registry import Registry
 from resolver.engine.answer import Forward, answer
 from resolver.engine.view import View
 from resolver.resolvconf import ResolvConf
@@ -110,5 +110,5 @@ async def test_router_on_an_internal_network_asks_as_a_stranger(registry, intern
     endpoint = SimpleNamespace(network_id=network.id, addresses=lambda: [address])
     sandbox = SimpleNamespace(id="s", forwards=forwards, stack=Stack.OWN)
     resolver = SimpleNamespace(sandbox=sandbox, client=Client(View()), published={}, addresses=[])
-    registry._publish(resolver, (endpoint,), {})
-    assert (_client_at(registry._by_address, network.id)(address.packed) is resolver.client) is lends
+    registry._publish(resolver, (endpoint,), {}, is_confined=False)
+    assert (registry._at_gateways.at(network.id)(address.packed) is resolver.client) is lends

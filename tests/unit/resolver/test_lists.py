@@ -114,6 +114,17 @@ def test_templates_have_the_fields_of_docker(berth):  # noqa: F811
 def test_projects(berth, daemon):  # noqa: F811
     assert berth("compose", "ls")[1].splitlines() == ["NAME  STATUS      NETWORKS", "shop  running(2)"]
     assert berth("compose", "ls", "-q")[1] == "shop\n"
+    stopped = {"run": {"state": "exited", "exit_code": 0}, "labels": {"berth.project": "old"}}
+    networks = daemon.responses["GET /v1/networks"]
+    daemon.responses |= {
+        "GET /v1/sandboxes?all=1": [*daemon.responses["GET /v1/sandboxes"], WEB | stopped],
+        "GET /v1/networks": [*networks, FRONT | {"name": "old_default", "labels": {"berth.project": "old"}}],
+    }
+    assert berth("compose", "ls", "-q")[1] == "shop\n"
+    assert berth("compose", "ls", "-a")[1].splitlines()[1].split() == ["old", "exited(1)", "old_default"]
+    daemon.responses["GET /v1/sandboxes?all=1"] = daemon.responses["GET /v1/sandboxes"]
+    assert "old   no sandboxes" in berth("compose", "ls")[1]
+    daemon.responses["GET /v1/networks"] = networks
     assert berth("compose", "-p", "shop", "ps", "--services")[1] == "web\napi\n"
     assert berth("compose", "-p", "shop", "ps", "-q", "web", "--no-trunc")[1] == "w" * 64 + "\n"
     assert berth("compose", "-p", "shop", "ps", "--status", "created")[1].count("\n") == 1
@@ -194,7 +205,7 @@ def test_inspect_knows_networks_and_docker_fields(berth, daemon):  # noqa: F811
         ('{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}}', "8080"),
         ("{{.State.Paused}} {{.State.OOMKilled}} {{.State.Dead}} [{{.State.Error}}]", "false false false []"),
         ("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}", "none"), ("{{if .Config.Healthcheck}}yes{{end}}", ""),
-        ("{{.RestartCount}} [{{.LogPath}}]", "0 []"),
+        ("{{.RestartCount}} [{{.LogPath}}]", "0 []"), ("{{json .Config.ExposedPorts}}", '{"443/tcp":{},"53/udp":{},"80/tcp":{}}'),
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_printed_as_docker_prints_it(berth, daemon, template, printed):  # noqa: F811

@@ -39,23 +39,29 @@ berth_sandboxes_health{health="starting"} 0.0
 berth_sandboxes_health{health="healthy"} 0.0
 berth_sandboxes_health{health="unhealthy"} 1.0
 berth_endpoints 3.0
+berth_egress_refused_total{sandbox="job"} 7.0
+berth_egress_openings{sandbox="job"} 4.0
 berth_dropped_packets_total{reason="source"} 6.0
 berth_dropped_packets_total{reason="connections"} 0.0
 """
 
 
-SANDBOXES = {"a": SimpleNamespace(health=None), "b": SimpleNamespace(health=Health.UNHEALTHY)}
+SANDBOXES = {
+    "a": SimpleNamespace(id="a", name="job", health=None),
+    "b": SimpleNamespace(id="b", name="web", health=Health.UNHEALTHY),
+}
 
 
 def sources():
     health = SimpleNamespace(state=lambda now: "down" if now == 50.0 else "ok", failures=4, rtt=0.25)
     return metrics.MetricSources(
         controller=SimpleNamespace(state=SimpleNamespace(networks={"n": 1}, sandboxes=SANDBOXES, endpoints={"a": (1, 2), "b": (3,)})),
-        registry=SimpleNamespace(queries=lambda: 12, in_flight=lambda: 3),
+        registry=SimpleNamespace(queries=lambda: 12, in_flight=lambda: 3, egress=SimpleNamespace(sizes=lambda: {"a": 4, "gone": 9})),
         service=SimpleNamespace(rcodes={3: 2, 0: 7, 9: 1}, counters=Counter(forwarded=5, hits=3, dropped=8), cache=SimpleNamespace(size=1000)),
         # Those asked from a sandbox are too many to tell apart.
         pool=SimpleNamespace(health=lambda: {Upstream("10.0.0.53"): health, Upstream("10.0.0.54", sandbox_id="x"): health}),
         dropped=SimpleNamespace(last=Dropped(reasons={"source": 6, "connections": 0})),
+        refusals=SimpleNamespace(counts={"a": 7, "gone": 8}),
         repairs=SimpleNamespace(counts=Counter(veth=2), left=lambda: [1]),
         is_writable=lambda: True,
         clock=lambda: 50.0,

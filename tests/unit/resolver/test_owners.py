@@ -1,6 +1,7 @@
 """Owners: when a process ends, what it had is removed; real processes, no root."""
 
 import asyncio
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -36,12 +37,12 @@ def descriptors():
 
 
 async def test_owner_is_found_by_its_pid(owners, process):
-    found = await owners.find(process.pid)
+    found = await owners.find(process.pid, os.getpid())
     assert found.pid == process.pid
-    assert found == await owners.find(process.pid)
-    assert await owners.find(None) is None
+    assert found == await owners.find(process.pid, os.getpid())
+    assert await owners.find(None, os.getpid()) is None
     with pytest.raises(NotFound):
-        await owners.find(1 << 30)
+        await owners.find(1 << 30, os.getpid())
 
 
 async def test_removal_runs_once_when_the_owner_ends(owners, process):
@@ -54,7 +55,7 @@ async def test_removal_runs_once_when_the_owner_ends(owners, process):
         codes.append(exit_code)
         await proceed.wait()
 
-    owner = await owners.find(process.pid)
+    owner = await owners.find(process.pid, os.getpid())
     assert not owners.is_busy()
     for _ in range(2):
         await owners.watch(owner, remove)
@@ -83,7 +84,7 @@ async def test_owner_that_has_ended_or_whose_pid_is_another_process_now_is_done_
     async def remove(owner, exit_code):
         ended.append(owner)
 
-    found = await owners.find(process.pid)
+    found = await owners.find(process.pid, os.getpid())
     for owner in (Owner(pid=found.pid, start_time=found.start_time - 1), Owner(pid=1 << 30, start_time=1)):
         await owners.watch(owner, remove)
         await owners.close()
@@ -94,7 +95,7 @@ async def test_owner_that_has_ended_or_whose_pid_is_another_process_now_is_done_
 async def test_close_keeps_what_living_owners_have_and_no_descriptor(owners, process):
     await asyncio.to_thread(lambda: None)
     before = descriptors()
-    await owners.watch(await owners.find(process.pid), None)
+    await owners.watch(await owners.find(process.pid, os.getpid()), None)
     assert descriptors() == before + 1
     await owners.close()
     assert descriptors() == before

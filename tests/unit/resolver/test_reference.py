@@ -149,6 +149,9 @@ def test_the_list_of_commands_is_whole_and_says_what_the_commands_say():
     ):
         found = next(command for command in tree().commands if command.name == group)
         assert {inner.name: inner.summary for inner in found.commands} == {name: summary for name, summary, _ in listed}
+    network = next(command for command in tree().commands if command.name == "network")
+    record = next(command for command in network.commands if command.name == "record")
+    assert {inner.name: inner.summary for inner in record.commands} == {name: summary for name, summary, _ in command_table.RECORD_ROWS}
 
 
 def test_every_key_of_the_configuration_has_its_default():

@@ -24,7 +24,7 @@ def network(number, **given):
 def world(monkeypatch):
     made = []
     original = UpstreamSets.of_sandbox
-    monkeypatch.setattr(UpstreamSets, "of_sandbox", lambda *arguments: (made.append(1), original(*arguments))[1])
+    monkeypatch.setattr(UpstreamSets, "of_sandbox", lambda *arguments, **more: (made.append(1), original(*arguments, **more))[1])
     host = SimpleNamespace(content=ResolvConf(nameservers=("10.7.0.1",)), path="/etc/resolv.conf")
     service = SimpleNamespace(protect=lambda _: None, keep=lambda _: None)
     registry = Registry(DaemonConfig(gateway_resolver=False), service, None, host, lambda _: None, KeptSockets("/nonexistent", 0))
@@ -34,7 +34,7 @@ def world(monkeypatch):
 
     registry.kernel = run
     for number in range(20):
-        sandbox = SimpleNamespace(id=str(number), dns=SimpleNamespace(servers=()))
+        sandbox = SimpleNamespace(id=str(number), dns=SimpleNamespace(servers=()), stack=None)
         client = Client(View(subnets=registry._subnets))
         registry._sandboxes[str(number)] = SandboxResolver(sandbox=sandbox, client=client)
     return registry, made

@@ -21,9 +21,11 @@ from resolver.cli.sandbox_options import (
 )
 from resolver.cli.sandbox_parser import HelpWanted, arguments_of, parse, without_dashes
 
-SAMPLE = {Kind.TEXT: "text", Kind.NUMBER: "7", Kind.LIST: "one", Kind.PAIRS: "k=v", Kind.LINKS: "db:store", Kind.NETWORKS: "front"}
+SAMPLE = {Kind.TEXT: "text", Kind.NUMBER: "7", Kind.LIST: "one", Kind.PAIRS: "k=v", Kind.LINKS: "db:store", Kind.NETWORKS: "front",
+          Kind.SIZE: "512m", Kind.DECIMAL: "1.5", Kind.DURATION: "1m30s", Kind.OPTIONAL: "here"}  # fmt: skip
 MEANT = {Kind.FLAG: True, Kind.TEXT: "text", Kind.NUMBER: 7, Kind.LIST: ["one"], Kind.PAIRS: {"k": "v"}, Kind.LINKS: {"store": "db"},
-         Kind.NETWORKS: [{"network": "front"}]}  # fmt: skip
+         Kind.NETWORKS: [{"network": "front"}], Kind.SIZE: 512 << 20, Kind.DECIMAL: 1.5, Kind.DURATION: 90.0,
+         Kind.OPTIONAL: "here"}  # fmt: skip
 EVERY = [
     pytest.param(command.name, option, flag, id=f"{command.name} {flag}")
     for command in COMMANDS
@@ -55,6 +57,11 @@ def test_attach_lacks_only_what_is_about_a_command():
     assert run - attach == {
         "env",
         "env-file",
+        "env-all",
+        "preserve-fd",
+        *("user", "cap-add", "cap-drop", "privileged", "security-opt", "group-add"),
+        *("confine", "read-only", "tmpfs", "volume", "shm-size"),
+        *("timeout", "memory", "cpus", "pids-limit", "ulimit"),
         "workdir",
         "detach",
         *(f"health-{name}" for name in ("cmd", "tcp", "http", "interval", "timeout", "retries", "start-period", "start-interval")),
@@ -74,7 +81,8 @@ def test_attach_lacks_only_what_is_about_a_command():
 @pytest.mark.parametrize(("command", "option", "flag"), EVERY)
 def test_every_option_is_parsed(command, option, flag):
     value = [] if option.kind is Kind.FLAG else [SAMPLE[option.kind]]
-    values, operands = parse(command, [*needed(command, option), flag, *value, "--", "rest", "-x"])
+    typed = [f"{flag}={value[0]}"] if option.kind is Kind.OPTIONAL else [flag, *value]
+    values, operands = parse(command, [*needed(command, option), *typed, "--", "rest", "-x"])
     given = values[option.dest]
     assert given == (True if option.kind is Kind.FLAG else value if option.kind.repeats else value[0])
     assert operands == ["rest", "-x"]
@@ -96,7 +104,7 @@ def test_every_option_fills_its_field(option):
     value = True if option.kind is Kind.FLAG else [SAMPLE[option.kind]] if option.kind.repeats else SAMPLE[option.kind]
     values = {"network": ["front"]} | {option.dest: value}
     body = sandbox_body(values)
-    target = body if option.scope is Scope.SANDBOX else body["networks"][0]
+    target = {Scope.SANDBOX: body, Scope.ENDPOINT: body["networks"][0], Scope.ISOLATION: body.get("isolation")}[option.scope]
     assert target[option.field] == MEANT[option.kind]
 
 

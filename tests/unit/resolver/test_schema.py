@@ -3,10 +3,10 @@
 import msgspec
 import pytest
 
-from resolver.daemon import schema
+from resolver.daemon import cache_shapes, schema
 
 BODIES = [schema.NetworkBody, schema.PruneBody, schema.SandboxBody, schema.SandboxChange, schema.ConnectBody, schema.DisconnectBody,
-          schema.EndpointBody, schema.FlushBody, schema.ResolveBody]  # fmt: skip
+          schema.EndpointBody, cache_shapes.FlushBody, schema.ResolveBody]  # fmt: skip
 
 
 @pytest.mark.parametrize("body", BODIES)

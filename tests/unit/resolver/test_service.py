@@ -314,15 +314,22 @@ async def test_what_nobody_uses_is_dropped(world):
 
 
 class Rules:
-    def __init__(self, *, has_effects=True):
-        self.has_effects, self.gate, self.seen = has_effects, asyncio.Event(), []
+    """Refuses names below bad.test; what is below slow.test waits at a gate before it is open, what is below broken.test never is."""
+
+    def __init__(self):
+        self.gate, self.opened, self.refuses = asyncio.Event(), [], "bad.test"
 
     def verdict(self, qname, qtype):
-        return Refusal(5, "not for you") if qname.endswith(from_text("bad.test")) else None
+        return Refusal(3, "not for you") if qname.endswith(from_text(self.refuses)) else None
 
-    def effect(self, qname, qtype, reply):
-        self.seen.append(qname)
-        return self.wait(qname) if qname.endswith(from_text("test")) else None
+    def shown(self, query, received):
+        return received
+
+    def open(self, query, received):
+        self.opened.append(query.qname)
+        if query.qname.endswith(from_text("broken.test")):
+            raise RuntimeError("no set")
+        return self.wait(query.qname) if query.qname.endswith(from_text("slow.test")) else None
 
     async def wait(self, qname):
         await self.gate.wait()
@@ -330,52 +337,104 @@ class Rules:
             raise RuntimeError("no set")
 
 
-async def test_verdict_comes_before_everything_else():
+async def until_replied(world, count):
+    while len(world.replies) < count:
+        await asyncio.sleep(0)
+
+
+async def test_what_the_policy_refuses_is_asked_of_nobody():
     world = World(policy=Rules())
     reply = world.ask("x.bad.test", use_edns=0)
-    assert (reply.rcode(), reply.options[0].text) == (dns.rcode.REFUSED, "not for you")
+    assert (reply.rcode(), reply.options[0].code, reply.options[0].text) == (dns.rcode.NXDOMAIN, 15, "not for you")
+    assert (reply.authority[0].rdtype, reply.authority[0].ttl, reply.authority[0][0].minimum) == (dns.rdatatype.SOA, 1, 1)
     assert not world.pool.asked
     assert world.service.counters["refused"] == 1
+    assert not world.client.replies.by_octets
+    assert not world.ask("x.bad.test").options
 
 
-async def test_effect_is_complete_before_the_response_leaves():
+async def test_names_of_networks_are_not_the_policys():
     world = World(policy=(rules := Rules()))
-    assert world.ask("a.test") is None
+    rules.refuses = "."
+    assert world.ask("web").answer
+    assert not rules.opened
+    assert len(world.client.replies.by_octets) == 1
+
+
+async def test_an_answer_is_open_before_it_leaves():
+    world = World(policy=(rules := Rules()))
+    assert world.ask("a.slow.test") is None
     world.pool.answer()
     assert not world.replies
     rules.gate.set()
-    while not world.replies:
-        await asyncio.sleep(0)
+    await until_replied(world, 1)
     assert address(world.replies[0]) == "192.0.2.1"
-    # Of a local name, and of one that the cache answers, it is asked too.
-    assert world.ask("web").answer
-    assert world.ask("a.test") is None
-    assert rules.seen == [from_text("a.test"), from_text("web"), from_text("a.test")]
-    world.ask("broken.test", use_edns=0)
-    world.pool.answer()
-    while len(world.replies) < 3:
-        await asyncio.sleep(0)
-    assert (world.replies[-1].rcode(), "no set" in world.replies[-1].options[0].text) == (dns.rcode.SERVFAIL, True)
+    # From the cache too, and it is not remembered as long as it was not seen to be open at once.
+    assert world.ask("a.slow.test") is None
+    await until_replied(world, 2)
+    assert rules.opened == [from_text("a.slow.test")] * 2
     assert not world.client.replies.by_octets
     await world.service.close()
 
 
-async def test_policy_without_an_effect_for_a_name_does_not_delay_it():
-    world = World(policy=Rules())
-    world.ask("a.example")
+async def test_an_answer_that_is_open_at_once_is_remembered_like_any_other():
+    world = World(policy=(rules := Rules()))
+    world.ask("a.test")
     world.pool.answer()
     assert len(world.replies) == 1
-
-
-async def test_replies_are_remembered_under_a_policy_without_effects():
-    world = World(policy=Rules(has_effects=False))
-    world.ask("web")
+    assert world.ask("a.test").answer
     assert len(world.client.replies.by_octets) == 1
+    assert world.ask("a.test").answer
+    assert rules.opened == [from_text("a.test")] * 2
 
 
-async def test_close_ends_effects_under_way():
+@pytest.mark.parametrize("name", ["a.broken.test", "broken.slow.test"])
+async def test_what_can_not_be_opened_is_not_answered(name):
+    world = World(policy=(rules := Rules()))
+    rules.gate.set()
+    for asked in (1, 2):
+        reply = world.ask(name, use_edns=0)
+        if asked == 1:
+            world.pool.answer()
+        if reply is None:
+            await until_replied(world, asked)
+            reply = world.replies[-1]
+        else:
+            world.replies.append(reply)
+        assert (reply.rcode(), "no set" in reply.options[0].text, reply.answer) == (dns.rcode.SERVFAIL, True, [])
+    assert not world.client.replies.by_octets
+    await world.service.close()
+
+
+async def test_rules_that_changed_meanwhile_hold_for_what_comes_back():
+    world = World(policy=(rules := Rules()))
+    world.ask("a.test", use_edns=0)
+    rules.refuses = "a.test"
+    world.pool.answer()
+    assert (world.replies[0].rcode(), world.replies[0].answer) == (dns.rcode.NXDOMAIN, [])
+    assert not rules.opened
+
+
+async def test_an_expired_answer_is_open_too_before_it_is_served():
+    world = World(policy=(rules := Rules()))
+    for name in ("a.test", "a.slow.test"):
+        world.ask(name)
+        world.pool.answer()
+    rules.gate.set()
+    await until_replied(world, 2)
+    world.now = 400
+    for name, served in (("a.test", True), ("a.slow.test", False)):
+        world.ask(name, use_edns=0)
+        world.pool.fail()
+        assert bool(world.replies[-1].answer) is served
+    rules.refuses = "a.test"
+    assert world.ask("a.test").rcode() == dns.rcode.NXDOMAIN
+    await world.service.close()
+
+
+async def test_close_ends_what_is_waited_for():
     world = World(policy=Rules())
-    world.ask("a.test")
+    world.ask("a.slow.test")
     world.pool.answer()
     await asyncio.sleep(0)
     await world.service.close()
@@ -460,11 +519,11 @@ async def test_blocked_answer_is_explained(world):
     assert world.explain("a.test")[0][-1] == "the answer points into a network of this host, and was replaced by REFUSED"
 
 
-async def test_policy_and_its_effect_are_explained():
+async def test_a_policy_is_explained():
     world = World(policy=Rules())
     assert world.explain("x.bad.test") == (["refused by the sandbox's policy: not for you"], "policy")
-    lines, _ = world.explain("a.test")
-    assert lines[-1] == "the response waited for an effect of the sandbox's policy"
+    lines, _ = world.explain("a.slow.test")
+    assert lines[-1] == "the response waited until the firewall had been opened for it"
     await asyncio.sleep(0)
     await world.service.close()
 

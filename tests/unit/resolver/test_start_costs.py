@@ -36,12 +36,12 @@ def imported(tmp_path, *arguments):
     ("command", "ours", "all_of_them"),
     [
         ("--help", 4, 6),
-        ("run --help", 26, 110),
-        ("ps", 20, 75),
-        ("network ls", 18, 75),
-        ("ps -q", 20, 75),
-        ("run --dry-run -- true", 17, 70),
-        ("run --dry-run -q -- true", 19, 72),
+        ("run --help", 33, 116),
+        ("ps", 22, 75),
+        ("network ls", 20, 75),
+        ("ps -q", 22, 75),
+        ("run --dry-run -- true", 27, 81),
+        ("run --dry-run -q -- true", 29, 83),
     ],
 )
 def test_a_command_imports_only_what_it_uses(tmp_path, command, ours, all_of_them):

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from resolver.cli import enter, monitor
+from resolver.cli import monitor
 from resolver.cli.client import Refused
 from resolver.cli.compose.project import Dependency, Restart, RestartWhen, Service
+from resolver.cli.environment import inherited
 from resolver.cli.output_log import OutputLog
 from resolver.cli.sandbox_calls import delete
 from resolver.cli.system_calls import EnterFailed
-from resolver.cli.up import command, conditions, down, processes
+from resolver.cli.up import command, conditions, down, processes, shared_stacks
 from resolver.cli.up.conditions import Condition, Met
 from resolver.cli.up.options import Options
 from resolver.cli.up.plan import Ending, check_signals, ending, environment, exit_code, plan_up, process_of, table
@@ -426,7 +427,7 @@ def test_detached_returns_when_everything_is_up(monkeypatch, capsys, tmp_path):
         "command": ["x"], "explicit": {"A": "own"}, "directory": "/case/sub", "directory_required": True, "stop_signal": "USR1",
         "stop_timeout": 10.0, "restart": "on-failure:3", "remove": False,
     }  # fmt: skip
-    assert process["environment"] == enter.inherited()
+    assert process["environment"] == inherited()
     assert not [request for request in client.requests if request.startswith("DELETE")]
     assert "Ctrl-C" not in capsys.readouterr().out
 
@@ -591,6 +592,36 @@ def test_what_was_removed_but_for_its_stack_is_made_anew_with_those_that_share_i
     assert "p-a-1 is made anew: only its network stack is left" in summary(changes, remove_orphans=False)
 
 
+def test_what_others_that_stay_share_is_made_anew_unless_its_stack_keeps_what_the_new_one_needs():
+    def check(text, *others, asked=None):
+        before = [*there(plan(text), p_a_1={"networks": ["p_default"]}), *others]
+        changes, _ = steps(text, before, asked=asked or Asked(force=True))
+        shared_stacks.check(changes, before)
+
+    text = "name: p\nservices:\n  a: {command: x%s}\n"
+    fixed = text % ", networks: {default: {ipv4_address: 10.9.0.5}}"
+    cap = {"id": "id-cap", "name": "cap", "labels": {}, "run": {"state": "running"}, "shared_with": "p-a-1"}
+    check(text % ", ports: ['80:80']", cap)
+    check(fixed)
+    check(fixed, cap | {"run": {"state": "exited"}})
+    check(fixed, cap, asked=Asked())
+    with pytest.raises(Refused, match=r"service a: p-a-1 can't be made anew: cap shares its .* keeps 10\.9\.0\.5; remove cap first$"):
+        check(fixed, cap)
+    before = plan(text % "")
+    old = [{**network, "labels": {**network["labels"], "berth.config-hash": "another"}} for network in networks_of(before)]
+    views = [*there(before, p_a_1={"networks": ["p_default"]}), cap]
+    changes, _ = steps(text % "", views, networks=old)
+    with pytest.raises(Refused, match="stays on network p_default, whose settings have changed; remove cap first"):
+        shared_stacks.check(changes, views)
+
+
+def test_who_shares_what_is_left_of_a_container_that_was_made_anew_is_made_anew_too():
+    text = "name: p\nservices: {tor: {command: x, network_mode: 'container:vpn'}}"
+    for shared, step in (("vpn", Step.KEEP), ("60ae1c34b538", Step.RECREATE), (None, Step.KEEP)):
+        _, found = steps(text, there(plan(text), p_tor_1={"shared_with": shared}))
+        assert found == {"p-tor-1": step}
+
+
 def test_stop_of_services_that_depend_on_each_other_in_a_circle():
     views = [{"id": one, "labels": {"berth.service": one, "berth.depends-on": f"{other}:x:false"}} for one, other in ("ab", "ba")]
     assert stop_waves(views) == [views]
@@ -676,13 +707,13 @@ def test_file_is_found_with_its_variables(monkeypatch, tmp_path):
     with pytest.raises(Refused, match=r"there is no compose.yaml here"):
         load_project(Selection())
     (tmp_path / "compose.yml").write_text(
-        "services:\n  a: {command: 'x ${WHAT} $UNSET', shm_size: 1m}\n  b: {command: y, profiles: [debug]}\n"
+        "services:\n  a: {command: 'x ${WHAT} $UNSET', cgroup_parent: x}\n  b: {command: y, profiles: [debug]}\n"
     )
     (tmp_path / ".env").write_text("WHAT=that\nCOMPOSE_PROFILES=debug\nCOMPOSE_PROJECT_NAME=named\n")
     loaded = load_project(Selection())
     assert (loaded.project.name, loaded.project.directory) == ("named", str(tmp_path))
     assert [service.command for service in loaded.project.services] == [("x", "that"), ("y",)]
-    assert loaded.warnings == ("variable UNSET is not set; it counts as empty", "ignored, not about networking: shm_size")
+    assert loaded.warnings == ("variable UNSET is not set; it counts as empty", "ignored, not about networking: cgroup_parent")
     (tmp_path / "bad.yaml").write_text("services:\n  a: {command: '${X:?must}'}\n")
     with pytest.raises(Refused, match=r"bad.yaml:2: services.a.command: variable X is required: must"):
         load_project(Selection(files=("bad.yaml",)))
@@ -713,10 +744,10 @@ def test_down_removes_what_has_the_label(monkeypatch, capsys, tmp_path):
     assert down.down(Selection(project_name="p")) == 0
     assert "project p is not up, so there is nothing to remove" in capsys.readouterr().err
     client.listed = [
-        {"id": "1", "labels": {"berth.project": "p"}, "directory": "/nonexistent"},
-        {"id": "2", "labels": {}, "directory": "/nonexistent"},
-        {"id": "3", "labels": {"berth.project": "p"}, "directory": "/nonexistent", "run": {"state": "running"}},
-        {"id": "4", "labels": {"berth.project": "p"}, "directory": "/nonexistent", "run": {"state": "exited"}},
+        {"id": "1", "name": "n1", "labels": {"berth.project": "p"}, "directory": "/nonexistent"},
+        {"id": "2", "name": "n2", "labels": {}, "directory": "/nonexistent"},
+        {"id": "3", "name": "n3", "labels": {"berth.project": "p"}, "directory": "/nonexistent", "run": {"state": "running"}},
+        {"id": "4", "name": "n4", "labels": {"berth.project": "p"}, "directory": "/nonexistent", "run": {"state": "exited"}},
     ]
     child = subprocess.Popen(["sleep", "600"])
     client.holders = {"3": child.pid}
@@ -732,6 +763,30 @@ def test_down_removes_what_has_the_label(monkeypatch, capsys, tmp_path):
     assert capsys.readouterr().out == "project p is down: removed 3 sandboxes and 3 networks\n"
 
 
+def test_down_names_who_shares_what_is_left_and_keeps_a_network(monkeypatch, capsys):
+    project_of = {"labels": {"berth.project": "p"}, "networks": ["p_default"]}
+    left = project_of | {"id": "1", "name": "p-vpn-1", "ended": True}
+    tor = {"id": "2", "name": "tor", "labels": {}, "networks": [], "shared_with": "p-vpn-1"}
+    deleted = []
+
+    def client(method, path, *_, **__):
+        if method == "DELETE":
+            deleted.append(path)
+            return {"warnings": []}
+        return (
+            [left, tor]
+            if "sandboxes" in path
+            else [project_of | {"id": "n1", "name": "p_default"}, project_of | {"id": "n2", "name": "p_b"}]
+        )
+
+    monkeypatch.setattr(down, "call", client)
+    assert down.down(Selection(project_name="p")) == 0
+    shown = capsys.readouterr()
+    assert deleted == ["/v1/sandboxes/1", "/v1/networks/n2"]
+    assert "network p_default stays: tor shares the network stack of what is removed; remove tor and then p_default" in shown.err
+    assert shown.out == "project p is down: removed 1 sandbox and 1 network\n"
+
+
 def test_deleting_what_is_gone_is_no_failure():
     assert delete("/x", Client(DELETE__x=Refused("gone", "not-found"))) == []
     with pytest.raises(Refused):
@@ -745,6 +800,27 @@ def test_more_replicas_than_a_host_may_have_are_refused():
         plan("services: {web: {command: x, container_name: one}}", scale={"web": 2})
     with pytest.raises(Refused, match="--scale wev: there is no such service; there are web"):
         plan("services: {web: {command: x}}", scale={"wev": 2})
+
+
+def test_egress_rules_of_services_and_networks():
+    made = plan(
+        "name: app\nservices:\n  job:\n    command: x\n    networks: [back]\n"
+        "    x-egress: [packages.example.org, 'network:back:5432', deny:network:other]\n"
+        "  none:\n    command: x\n    x-egress: none\n  free:\n    command: x\nnetworks:\n  back:\n    x-egress: '*.example.org,network:back'\n"
+    )
+    bodies = {service.service.name: service.bodies[0] for service in made.services}
+    assert bodies["job"]["egress"] == ["packages.example.org", "network:app_back:5432", "deny:network:other"]
+    assert bodies["none"]["egress"] == ["none"]
+    assert "egress" not in bodies["free"]
+    networks = {network["name"]: network for network in made.networks}
+    assert networks["app_back"]["egress"] == ["*.example.org", "network:app_back"]
+    assert "egress" not in networks["app_default"]
+
+
+@pytest.mark.parametrize("given", ["[]", "{a: b}", "", "[1]", "['']"])
+def test_egress_rules_that_are_none_are_refused(given):
+    with pytest.raises(Exception, match="x-egress must be a list of rules"):
+        plan(f"name: app\nservices:\n  job:\n    command: x\n    x-egress: {given}\n")
 
 
 def test_one_at_a_time_changes_a_project():

@@ -23,7 +23,7 @@ def texts(lookups):
 
 def found(where, text, size=4):
     lookups = []
-    match = where.find_addresses(from_text(text), size, lookups)
+    match = where.find(from_text(text), size, {4: 1, 16: 28}[size], lookups)
     return match, texts(lookups)
 
 
@@ -54,7 +54,7 @@ def test_look_ups_are_noted_in_order():
 
 def test_private_alias_is_noted():
     lookups = []
-    view(FRONT, links=(("store", "db"),)).find_addresses(from_text("store"), 4, lookups)
+    view(FRONT, links=(("store", "db"),)).find(from_text("store"), 4, 1, lookups)
     assert lookups == [ZoneLookup(FRONT.current, from_text("db"), FRONT.current.find(from_text("db")), from_text("store"))]
 
 

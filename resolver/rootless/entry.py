@@ -1,0 +1,106 @@
+"""Running a command of an ordinary user in his nest: a child of this process runs it, and this process ends as that does.
+
+So pids, paths of namespaces and everything else mean in the command what they mean to the daemon.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from resolver.rootless import namespaces, nest, pids
+from resolver.rootless.namespaces import StepFailed
+from resolver.rootless.nest import Nest, NoNest
+from resolver.rootless.places import UID, places
+
+_FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGCONT)
+_TRIES = 20
+FAILED = 125
+
+
+def run_inside(command: Callable[[], int], *, starts: bool) -> int:
+    """Return the exit code of *command*, run in the caller's nest. Without one: *starts* says whether it is started, or run outside."""
+    own = places(os.geteuid(), os.environ)
+    try:
+        for _ in range(_TRIES):
+            found = nest.find(own.run_dir)
+            if found is None:
+                if not starts:
+                    return command()
+                found = nest.start(own)
+                if found.record.one_id:
+                    print(f"berth: note: there is but one user id in this user's sandboxes: {found.record.one_id}", file=sys.stderr)
+            child = _enter(found)
+            if child is None:
+                return command()
+            if child:
+                return _see_through(child)
+        raise NoNest("the nest of this user ends again and again; see docs/rootless.md")
+    except NoNest as error:
+        print(f"berth: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _enter(found: Nest) -> int | None:
+    """Fork a child in the nest: return its pid, None in the child; 0 if the nest has ended meanwhile. NoNest if it can't be entered."""
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        here = "/"
+    user = os.geteuid()
+    pids.remember()
+    try:
+        namespaces.enter_all(found.process)
+    except StepFailed as failed:
+        if nest.start_time(found.record.pid) != found.record.started:
+            return 0
+        raise NoNest(
+            f"the nest of this user, process {found.record.pid}, can't be entered ({os.strerror(failed.code)}): this shell is in a user "
+            "namespace of its own (`unshare -U`, `podman unshare`, a container); type the command outside of it, or set BERTH_RUN_DIR "
+            "to a directory of its own"
+        ) from failed
+    finally:
+        os.close(found.process)
+    with contextlib.suppress(OSError):
+        # Refused where only one id is mapped.
+        os.setgroups([])
+    with contextlib.suppress(OSError):
+        os.chdir(here)
+    os.environ.setdefault(UID, str(user))
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    # Until there are handlers they wait.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
+    child = os.fork()
+    if child:
+        return child
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
+    namespaces.end_with_parent()
+    if os.getppid():
+        # The parent is outside, so its pid is 0 here; it has ended already, and the holder took its place.
+        os._exit(FAILED)
+    return None
+
+
+def _see_through(child: int) -> int:
+    """Wait for *child*, hand on what signals this process gets, and return its exit code."""
+    # From a terminal these come to it directly.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+
+    def hand_on(number: int, _: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)
+
+    for number in _FORWARDED:
+        signal.signal(number, hand_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
+    while True:
+        try:
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        except InterruptedError:
+            continue
+        return 128 - code if code < 0 else code

@@ -1,0 +1,153 @@
+"""A lab whose host has an ordinary user, `ann`, who runs berth without any right of root's.
+
+Only the lab's own /etc, /run and /mnt are written to. Who can't read the interpreter where it is (a home of root) finds it at the same
+path all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.support.lab import OUTSIDE_ADDRESS, Lab
+
+UID = 12_345
+RUNTIME, HOME = f"/run/user/{UID}", "/mnt/home/ann"
+RUN_DIR, STATE_DIR = f"{RUNTIME}/berth", f"{HOME}/.local/state/berth"
+SERVER, SERVER6 = "192.0.2.80", "2001:db8:2::80"
+"""Where www.example.org is."""
+
+_SETUP = f"""
+set -e
+printf 'ann:x:{UID}:{UID}::{HOME}:/bin/sh\\nbob:x:{UID + 1}:{UID + 1}::/mnt/home/bob:/bin/sh\\n' >> /etc/passwd
+printf 'ann:x:{UID}:\\nbob:x:{UID + 1}:\\n' >> /etc/group
+rm -f /etc/subuid /etc/subgid
+for name in ann bob; do
+  uid=$(id -u $name); mkdir -p /mnt/home/$name /run/user/$uid
+  chown $uid:$uid /mnt/home/$name /run/user/$uid; chmod 700 /mnt/home/$name /run/user/$uid
+done
+echo "0 2147483647" > /proc/sys/net/ipv4/ping_group_range
+# What programs of the user would leave on the real host; and podman has no place where both versions of cgroups are mounted.
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+if [ -d /sys/fs/cgroup ]; then mount -t tmpfs tmpfs /sys/fs/cgroup; fi
+"""
+_OUTSIDE = f"""
+ip addr add {SERVER}/32 dev lo; ip -6 addr add {SERVER6}/128 dev lo nodad
+cd /run; openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out server.pem -days 30 \
+  -subj /CN=www.example.org -addext subjectAltName=DNS:www.example.org 2>/dev/null
+"""
+
+
+def why_no_user() -> str:
+    """Return why no lab with a user can be built here, "" if one can."""
+    if os.geteuid() != 0:
+        return "only root can become another user"
+    if shutil.which("newuidmap") is None:
+        return "newuidmap is not installed (package uidmap)"
+    own = ("unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--mount-proc", "true")
+    done = subprocess.run(["setpriv", "--reuid", str(UID), "--clear-groups", *own], capture_output=True, text=True, check=False)
+    return f"ordinary users have no namespaces here: {done.stderr.strip()}" if done.returncode else ""
+
+
+def _hidden_by(path: Path) -> Path | None:
+    """Return the highest directory above *path* that others can't pass through, None if there is none."""
+    return next((part for part in reversed(path.parents) if not part.stat().st_mode & 0o001), None)
+
+
+class UserLab(Lab):
+    """*sub_ids*: ann has subordinate ids. *tun*: whether /dev/net/tun is there (for root alone, as everywhere)."""
+
+    def __init__(self, *, sub_ids: bool = True, tun: bool = True) -> None:
+        super().__init__()
+        self._show_interpreter()
+        self.shell(_SETUP)
+        if sub_ids:
+            self.shell("echo ann:100000:65536 > /etc/subuid; echo ann:100000:65536 > /etc/subgid")
+        if not tun:
+            self.shell("if [ -d /dev/net ]; then mount -t tmpfs tmpfs /dev/net; fi")
+        self.shell(_OUTSIDE, where="outside")
+
+    def _show_interpreter(self) -> None:
+        for number, path in enumerate({Path(sys.base_prefix), Path(sys.prefix), Path(__file__).resolve().parents[2]}):
+            hidden = _hidden_by(path.resolve() / "x")
+            if hidden is not None:
+                self.shell(
+                    f"set -e; mkdir /mnt/shown{number}; mount --rbind {path} /mnt/shown{number}; "
+                    f"mount -t tmpfs -o mode=755 tmpfs {hidden}; mkdir -p {path}; mount --rbind /mnt/shown{number} {path}"
+                )
+
+    def serve_outside(self) -> None:
+        """Start the name server, and the server of www.example.org."""
+        self.start_listening("upstream.py", OUTSIDE_ADDRESS, "ok", "quiet", where="outside")
+        self.start_listening("looked_at_server.py", "/run/server.pem", "/run/key.pem", "/run/server.log", SERVER, SERVER6, where="outside")
+        self.start_listening("who_are_you.py", OUTSIDE_ADDRESS, SERVER6, where="outside")
+
+    def as_user(
+        self, *command: str, name: str = "ann", environment: dict[str, str] | None = None, **more: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run *command* as a user with a login session, and return what it did."""
+        return self.run(*self.prefix_of(name, environment), *command, **more)
+
+    def prefix_of(self, name: str = "ann", environment: dict[str, str] | None = None) -> list[str]:
+        uid = UID if name == "ann" else UID + 1
+        variables = {
+            "HOME": f"/mnt/home/{name}", "USER": name, "LOGNAME": name, "XDG_RUNTIME_DIR": f"/run/user/{uid}", **(environment or {}),
+        }  # fmt: skip
+        return [
+            "setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups", "--inh-caps=-all", "env", "-C", f"/mnt/home/{name}",
+            *(f"{key}={value}" for key, value in variables.items()),
+        ]  # fmt: skip
+
+    def berth(self, *arguments: str, name: str = "ann", **more: Any) -> subprocess.CompletedProcess[str]:
+        """Run berth as a user."""
+        return self.as_user(sys.executable, "-m", "resolver", *arguments, name=name, **more)
+
+    def start_berth(self, *arguments: str, name: str = "ann") -> subprocess.Popen[str]:
+        """Start berth as a user, and go on."""
+        return self.start(*self.prefix_of(name), sys.executable, "-m", "resolver", *arguments)
+
+    def processes(self, pattern: str) -> list[int]:
+        """Return the pids of ann's processes in this lab whose command line has *pattern*."""
+        found = self.out("pgrep", "-u", str(UID), "-f", pattern, check=False).split()
+        members = set(self._members())
+        return [int(pid) for pid in found if int(pid) in members]
+
+    def end_nest_of_bob(self) -> None:
+        """End everything of bob's, if there is anything."""
+        holders = ("pgrep", "-u", str(UID + 1), "-f", "resolver.rootless.holder")
+        for holder in self.out(*holders, check=False).split():
+            self.run("kill", "-9", holder, check=False)
+        self.wait_for(lambda: not self.out("pgrep", "-u", str(UID + 1), "-f", "resolver", check=False))
+
+    def holder(self) -> int:
+        """Return the pid of the first process of ann's nest."""
+        (pid,) = self.processes("resolver.rootless.holder")
+        return pid
+
+    def in_nest(self, script: str) -> str:
+        """Return the output of a shell script in ann's nest."""
+        enter = ("nsenter", "-t", str(self.holder()), "-U", "-m", "-n", "-p", "-i", "-u", "--preserve-credentials")
+        return self.out(*self.prefix_of(), *enter, "sh", "-c", script)
+
+    def log(self) -> str:
+        """Return the end of the logs in ann's nest."""
+        holders = self.processes("resolver.rootless.holder")
+        if not holders:
+            return super().log()
+        logs = [Path(f"/proc/{holders[0]}/root{RUN_DIR}/{name}.log") for name in ("daemon", "way-out")]
+        return "".join(path.read_text()[-4000:] for path in logs if path.exists())
+
+    def pool(self, network: str) -> str:
+        """Return the IPv4 subnet of a network of ann's."""
+        found: list[dict[str, Any]] = json.loads(self.berth("network", "inspect", network).stdout)
+        return str(found[0]["pools"][0]["subnet"])
+
+    def quoted(self, *arguments: str) -> str:
+        """Return a command line of berth as a user would type it in a script."""
+        return shlex.join([sys.executable, "-m", "resolver", *arguments])
