@@ -200,6 +200,43 @@ def test_a_namespace_that_is_anothers_is_told_of_and_tried_again(lab):
     end(program)
 
 
+def test_egress_rules_go_with_it(lab):
+    def names_and_peers(pid):
+        inside = f"nsenter -n -t {pid}"
+        peer = lab.inspect("peer")["addresses"][0]
+        found = lab.shell(f"{inside} dig +short @127.0.0.11 peer").strip() == peer
+        return found, lab.run(*inside.split(), "ping", "-c", "1", "-W", "1", peer, check=False).returncode == 0
+
+    follow(lab, "--egress", "example.org")
+    for _ in range(2):
+        program, pid = start(lab)
+        wait_until(lab, "attached")
+        assert names_and_peers(pid) == (False, False)
+        end(program)
+        wait_until(lab, "waits")
+    # A way out of its own is none.
+    program, pid = start(lab, "unshare", "-n", "sh", "-c", "ip link add own0 type veth peer name own1; sleep infinity")
+    lab.wait_for(lambda: "links that berth did not make: own0, own1" in lab.berth("status").stdout)
+    assert status(lab) == "waits"
+    lab.shell(f"nsenter -n -t {pid} ip link del own0")
+    wait_until(lab, "attached")
+    lab.berth("egress", "add", "app", "network:front")
+    assert names_and_peers(pid) == (True, True)
+    end(program)
+    wait_until(lab, "waits")
+    program, pid = start(lab)
+    wait_until(lab, "attached")
+    assert names_and_peers(pid) == (True, True)
+    end(program)
+
+
+@pytest.mark.parametrize("rules", [(), ("--egress", "example.org")])
+def test_a_sandbox_that_waits_has_its_rules(lab, rules):
+    lab.berth("sandbox", "create", "ready", "--network", "front", *rules)
+    address = lab.inspect("peer")["addresses"][0]
+    assert lab.in_sandbox("ready", "dig", "+short", "@127.0.0.11", "peer").strip() == ("" if rules else address)
+
+
 def test_changes_of_a_sandbox_that_follows_go_with_it(lab):
     lab.berth("network", "create", "--subnet", "10.76.0.0/24", "back")
     follow(lab)
