@@ -163,6 +163,21 @@ def run_in_foreground(
     signal.signal(signal.SIGQUIT, signal.SIG_IGN)
     # Until there is somebody to hand them on to they wait.
     signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
+    try:
+        return _run_and_remove(body, command, variables, directory, process, descriptors)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
+
+
+def _run_and_remove(
+    body: dict[str, Any],
+    command: list[str],
+    variables: Variables,
+    directory: enter.WorkingDirectory,
+    process: dict[str, Any] | None,
+    descriptors: Sequence[int],
+) -> int:
+    """See `run_in_foreground`. Signals that are handed on wait until the command runs."""
     if process is not None:
         hold_for_a_moment()
     sandbox = call("POST", "/v1/sandboxes", body if process is None else {**body, "process": process})

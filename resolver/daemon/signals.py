@@ -16,11 +16,14 @@ from collections.abc import Callable, Iterable
 log = logging.getLogger(__name__)
 
 _END = (signal.SIGTERM, signal.SIGINT)
+_HANDLED = (*_END, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT)
 
 
 def handle(*, stop: Callable[[], None], reload: Callable[[], None], report: Callable[[], None]) -> None:
     """Have the running loop call these on signals from now on; see the module."""
     loop = asyncio.get_running_loop()
+    # Whoever starts the daemon may have blocked them, and a program inherits that (signal(7)).
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
     for number in _END:
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, reload)

@@ -380,6 +380,8 @@ def test_command_that_can_not_start_leaves_no_sandbox(daemon, berth, monkeypatch
     assert code == 127
     assert "berth: server: command not found" in said
     assert daemon.requests[-1][0] == "DELETE"
+    # A command that comes to nothing leaves no signal waiting.
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 @pytest.mark.parametrize(
