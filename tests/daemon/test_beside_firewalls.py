@@ -71,6 +71,7 @@ def test_docker_starts_later(lab):
     lab.wait_for(lambda: traffic_flows(lab))
 
 
+@pytest.mark.slow
 def test_plain_drop_policy_is_named_with_the_missing_rule(lab):
     lab.start_daemon()
     lab.shell("nft 'add table inet mine; add chain inet mine forward { type filter hook forward priority 0; policy drop; }'")

@@ -66,6 +66,7 @@ def test_after_a_reboot_networks_are_back_and_sandboxes_are_gone(lab):
     assert lab.berth("run", "--name", "again", "--network", "net", "--", "dig", "+short", "again").stdout.strip()
 
 
+@pytest.mark.slow
 def test_sandbox_whose_process_died_while_the_daemon_was_away_is_removed(lab):
     prepared(lab)
     leader = lab.inspect("client")["leader"]["pid"]

@@ -82,6 +82,7 @@ def test_leader_must_be_a_child_of_the_caller(lab):
     assert lab.inspect("web")["leader"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["rm", "api", "stubborn"])
 def test_removal_ends_what_was_started(lab, how):
     lab.start_daemon()

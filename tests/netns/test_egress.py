@@ -657,6 +657,7 @@ def test_rules_on_an_internal_network_and_between_two(lab):
         lab.berth("rm", "shut")
 
 
+@pytest.mark.slow
 def test_who_joins_a_network_with_rules_has_them(lab):
     lab.berth("network", "create", "--egress", "ok.test:80", "ruled")
     lab.berth("run", "-d", "--name", "joins", "--network", "ruled", "--", "sleep", "600")
@@ -862,6 +863,7 @@ def test_what_is_refused_is_told(fresh):
     assert 'berth_egress_refused_total{sandbox="job"}' in metrics
 
 
+@pytest.mark.slow
 def test_the_configuration_is_followed_at_once(fresh):
     """The default, the ceiling and lists: what they forbid is cut, and nothing else."""
     fresh.stop_daemon(signal.SIGTERM)

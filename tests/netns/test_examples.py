@@ -119,6 +119,7 @@ def test_example_without_a_daemon(example):
             lab.wait_for(lambda: lab.shell("ip -o link | grep -c br-; nft list tables", check=False) == before)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_examples_with_docker():
     for program in ("docker", "dockerd", "containerd", "iptables"):

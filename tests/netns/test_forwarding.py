@@ -149,6 +149,7 @@ def test_resolv_conf_behind_a_link_is_followed(lab):
     lab.shell("rm /etc/resolv.conf")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -281,6 +282,7 @@ def test_what_is_wrong_with_resolv_conf_is_said_and_blocks_nothing(lab):
     servers(lab, OUTSIDE_ADDRESS)
 
 
+@pytest.mark.slow
 def test_name_with_thirty_addresses_is_found_by_clients_that_know_no_tcp(lab):
     lab.berth("network", "create", "--subnet", "10.30.0.0/24", "many")
     for number in range(30):

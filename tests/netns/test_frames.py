@@ -310,6 +310,7 @@ def test_a_router_may_advertise_itself_and_pass_on_what_others_sent(lab, members
     assert [names[number] for number in heard] == [*may]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bridge", ["made", "the host's own"])
 def test_nothing_passes_while_a_sandbox_is_connected_and_disconnected(lab, bridge):
     """What binds a port must be there before the port is, and until it is gone. The sandbox brings its link up itself."""

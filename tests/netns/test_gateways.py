@@ -76,6 +76,7 @@ def test_connection_over_the_network_that_stays_goes_on(lab, sandbox):
     assert peer.stdout.readline() == "8000\n"
 
 
+@pytest.mark.slow
 def test_published_ports_follow_the_gateway(lab, sandbox):
     sandbox("--network", "a", "-p", "8099:80")
     lab.wait_for(
@@ -191,6 +192,7 @@ def test_port_that_is_taken_when_a_translated_network_becomes_the_gateway_again(
     assert {port for _, _, port, _ in published(lab)} == {8094, 8095}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("address", "length"), [("198.51.100.7", 32), ("2001:db8:7::7", 128)])
 def test_port_on_an_address_that_the_host_does_not_have_yet(lab, sandbox, address, length):
     bracketed = f"[{address}]" if ":" in address else address

@@ -209,6 +209,7 @@ def test_a_name_for_the_host_where_it_is_closed_is_a_warning(lab):
     assert "host_access" in preview.stdout + preview.stderr
 
 
+@pytest.mark.slow
 def test_unknown_ports_of_a_bridge_of_ours_send_nothing_and_are_left_alone_where_told(lab):
     for name, options in (("guarded", ()), ("open", ("-o", "unknown_ports=allow"))):
         lab.berth("network", "create", "--ipv6", "-o", f"name=br-{name}", *options, name)

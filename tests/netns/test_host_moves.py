@@ -306,6 +306,7 @@ def test_switching_off_what_is_off_already_is_noticed_too(lab, family):
     assert reaches(lab, OUTSIDE[family])
 
 
+@pytest.mark.slow
 @FAMILIES
 def test_no_endless_fight_with_another_program(lab, family):
     lab.start_daemon()

@@ -156,6 +156,7 @@ def test_a_sandbox_on_the_default_bridge_starts_again_on_all_its_networks(lab):
     assert json.loads(lab.berth("inspect", "bridged").stdout)[0]["networks"] == ["bridge", "back"]
 
 
+@pytest.mark.slow
 def test_stop_sends_the_signal_of_the_command_and_kills_what_does_not_end(lab):
     script = "trap 'echo bye; exit 9' INT; trap '' TERM; echo ready; while :; do sleep 0.01; done"
     lab.berth("run", "-d", "--name", "polite", "--stop-signal", "SIGINT", "--", "sh", "-c", script)
@@ -170,6 +171,7 @@ def test_stop_sends_the_signal_of_the_command_and_kills_what_does_not_end(lab):
         assert reason in lab.berth("stop", *wrong, "polite", check=False).stderr
 
 
+@pytest.mark.slow
 def test_restart_policies(lab):
     lab.berth("run", "-d", "--name", "some", "--restart", "on-failure:2", "--", "sh", "-c", "echo go; exit 4")
     ended = wait_until_exited(lab, "some")

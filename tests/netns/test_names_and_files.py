@@ -83,6 +83,7 @@ def test_host_gateway_on_an_internal_network_is_reached(lab: Lab):
     lab.berth("network", "rm", "closed")
 
 
+@pytest.mark.slow
 def test_links_of_others_follow_a_rename_and_a_restart(lab: Lab):
     lab.berth("run", "-d", "--name", "db", "--network", "net", "--", "sleep", "600")
     lab.berth("run", "-d", "--name", "web", "--network", "net", "--link", "db:store", "--", "sleep", "600")
