@@ -28,7 +28,7 @@ ANSWERS = {
     **dict.fromkeys(("volume", "volumes"), _NO_VOLUMES),
     **dict.fromkeys(("pause", "unpause"), _NO_PAUSE),
     "create": "a sandbox for a program that you start later is created by `berth sandbox create`; a network by `berth network create`",
-    "update": "sandboxes have no limits to change; another restart policy is given by `berth rm NAME` and `berth run -d --restart POLICY`",
+    "update": "bounds and restart policies are given when a sandbox is made: `berth rm NAME`, and `berth run -d` with others",
     "plugin": "plugins are started on their own and found in /run/docker/plugins; see docs/drivers/plugins.md",
     "context": "berth talks to the daemon of this host only; BERTH_RUN_DIR says where its socket is",
     "checkpoint": "processes can't be saved and brought back",

@@ -101,8 +101,8 @@ def _exists(name: str) -> bool:
 def stats(names: tuple[str, ...], no_stream: bool, no_trunc: bool, form: str, project: str | None) -> None:
     """Show the traffic of sandboxes.
 
-    Of each endpoint what it has received and sent since it was connected, a second apart until Ctrl-C. There are no limits on
-    processors and memory, so these are not measured.
+    Of each endpoint what it has received and sent since it was connected, a second apart until Ctrl-C. What is used of processors and
+    memory is not measured.
     """
     check_template(form)
     clears = not no_stream and form == "table" and sys.stdout.isatty()

@@ -224,8 +224,8 @@ def test_options_of_an_endpoint_without_a_network_are_about_the_default_one(daem
          "`berth service` runs the daemon by systemd, `berth compose ps --services` lists services of a project"),
         ("node inspect self", "node inspect: there is no Swarm: networks span hosts by `berth daemon --store etcd://…`; see "
          "docs/many-hosts.md"),
-        ("update --restart no web", "update: sandboxes have no limits to change; another restart policy is given by `berth rm NAME` and "
-         "`berth run -d --restart POLICY`"),
+        ("update --restart no web", "update: bounds and restart policies are given when a sandbox is made: `berth rm NAME`, and "
+         "`berth run -d` with others"),
     ],
 )  # fmt: skip
 def test_words_of_habit_are_answered(berth, typed, said):  # noqa: F811
