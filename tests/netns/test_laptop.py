@@ -130,9 +130,10 @@ def test_sandboxes_reach_the_internet_whenever_the_host_does():
     with laptop() as made:
         day = go_through(made)
         assert not [line for line in made.lab.berth("status").stdout.splitlines() if "warning" in line.lower()]
-    # Once it worked it goes on working; and until then, after the host works, two attempts at most (of one a second) fail.
+    # Once it worked it goes on working; and until then, after the host works, two attempts at most (of one a second) fail, and two more
+    # on a busy machine: whatever is noticed only when it is looked at again fails for tens of seconds.
     assert {key: value for key, value in day.results.items() if value[2]} == {}, day.errors
-    assert {key: value for key, value in day.results.items() if value[1] > 2} == {}, day.errors
+    assert {key: value for key, value in day.results.items() if value[1] > 4} == {}, day.errors
 
 
 if __name__ == "__main__":
