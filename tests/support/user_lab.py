@@ -17,6 +17,7 @@ from typing import Any
 
 from tests.support.lab import OUTSIDE_ADDRESS, Lab
 
+ROOT = Path(__file__).parents[2]
 UID = 12_345
 RUNTIME, HOME = f"/run/user/{UID}", "/mnt/home/ann"
 RUN_DIR, STATE_DIR = f"{RUNTIME}/berth", f"{HOME}/.local/state/berth"
@@ -44,6 +45,20 @@ cd /run; openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -k
 """
 
 
+_SHOW = """
+set -e
+mkdir -p "$2"
+# One by one: the directory itself may keep others out too.
+for entry in "$1"/* "$1"/.[!.]*; do
+  target=$2/${entry##*/}
+  if [ -L "$entry" ]; then cp -P "$entry" "$target"
+  elif [ -d "$entry" ]; then mkdir "$target"; mount --rbind "$entry" "$target"
+  elif [ -e "$entry" ]; then : > "$target"; mount --bind "$entry" "$target"
+  fi
+done
+"""
+
+
 def why_no_user() -> str:
     """Return why no lab with a user can be built here, "" if one can."""
     if os.geteuid() != 0:
@@ -52,7 +67,10 @@ def why_no_user() -> str:
         return "newuidmap is not installed (package uidmap)"
     own = ("unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--mount-proc", "true")
     done = subprocess.run(["setpriv", "--reuid", str(UID), "--clear-groups", *own], capture_output=True, text=True, check=False)
-    return f"ordinary users have no namespaces here: {done.stderr.strip()}" if done.returncode else ""
+    if done.returncode:
+        return f"ordinary users have no namespaces here: {done.stderr.strip()}"
+    private = [path for path in (Path(__file__).resolve(), Path(sys.executable).resolve()) if not path.stat().st_mode & 0o004]
+    return f"{private[0]} can be read by its owner alone" if private else ""
 
 
 def _hidden_by(path: Path) -> Path | None:
@@ -74,13 +92,16 @@ class UserLab(Lab):
         self.shell(_OUTSIDE, where="outside")
 
     def _show_interpreter(self) -> None:
-        for number, path in enumerate({Path(sys.base_prefix), Path(sys.prefix), Path(__file__).resolve().parents[2]}):
-            hidden = _hidden_by(path.resolve() / "x")
-            if hidden is not None:
-                self.shell(
-                    f"set -e; mkdir /mnt/shown{number}; mount --rbind {path} /mnt/shown{number}; "
-                    f"mount -t tmpfs -o mode=755 tmpfs {hidden}; mkdir -p {path}; mount --rbind /mnt/shown{number} {path}"
-                )
+        """Have users find the interpreter and the checkout where they are, whatever directories above keep others out."""
+        paths = sorted({Path(path).resolve() for path in (sys.base_prefix, sys.prefix, ROOT)})
+        places = [path for path in paths if not any(path != other and path.is_relative_to(other) for other in paths)]
+        hidden = [(path, top) for path in places if (top := _hidden_by(path / "x")) is not None]
+        for number, (path, _) in enumerate(hidden):
+            self.shell(f"set -e; mkdir /mnt/shown{number}; mount --rbind {path} /mnt/shown{number}")
+        for top in {top for _, top in hidden}:
+            self.shell(f"mount -t tmpfs -o mode=755 tmpfs {top}")
+        for number, (path, _) in enumerate(hidden):
+            self.run("sh", "-c", _SHOW, "sh", f"/mnt/shown{number}", str(path))
 
     def serve_outside(self) -> None:
         """Start the name server, and the server of www.example.org."""
