@@ -30,7 +30,11 @@ def run_inside(command: Callable[[], int], *, starts: bool) -> int:
             if found is None:
                 if not starts:
                     return command()
-                found = nest.start(own)
+                try:
+                    found = nest.start(own)
+                except nest.HolderEnded:
+                    # Somebody has ended it: it would have said what is wrong here.
+                    continue
                 if found.record.one_id:
                     print(f"berth: note: there is but one user id in this user's sandboxes: {found.record.one_id}", file=sys.stderr)
             child = _enter(found)

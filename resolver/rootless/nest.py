@@ -45,6 +45,10 @@ class NoNest(Exception):
     """The nest can't be started or used. Its text is for the user."""
 
 
+class HolderEnded(NoNest):
+    """The holder has ended before it said anything: somebody has killed it, and another one may live."""
+
+
 class Nest(NamedTuple):
     """A nest that was there a moment ago. *process*: a descriptor of its holder."""
 
@@ -191,7 +195,10 @@ def _begin(own: Places, maps: Sequence[Sequence[IdRange]], one_id: str) -> NestR
             os.write(releasing, b"1")
         os.close(releasing)
         with os.fdopen(reading, "rb") as pipe:
-            told = json.loads(pipe.read() or b'{"failed": "the holder of the nest has ended"}')
+            said = pipe.read()
+        if not said:
+            raise HolderEnded("the holder of the nest has ended")
+        told = json.loads(said)
         if told.get("step"):
             raise StepFailed(told["step"], told["code"])
         if told.get("failed") or started is None:
