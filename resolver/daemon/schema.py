@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from netcore.plan.findings import Treatment
+from netcore.plan.findings import Treatment as Treatment
 from resolver.daemon.egress_shapes import EgressChange
 from resolver.daemon.record_shapes import RecordBody, RecordView
 
