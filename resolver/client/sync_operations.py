@@ -25,7 +25,7 @@ class Networks:
         return self._connection.ask("POST", "/v1/networks", shapes.NetworkView, body=body)
 
     def plan_create_network(self, body: shapes.NetworkBody) -> shapes.PlanView:
-        """Say what this would do, and do nothing: create a network: `POST /v1/networks`."""
+        """Say what `create_network` would do, and do nothing: `POST /v1/networks`."""
         return self._connection.ask("POST", "/v1/networks", shapes.PlanView, query={"dry_run": True}, body=body)
 
     def list_networks(self) -> list[shapes.NetworkView]:
@@ -44,7 +44,7 @@ class Networks:
         return self._connection.ask("DELETE", f"/v1/networks/{segment(network)}", shapes.OutcomeView, query={"wait": wait})
 
     def plan_remove_network(self, network: str, *, wait: str | None = None) -> shapes.PlanView:
-        """Say what this would do, and do nothing: remove a network without endpoints: `DELETE /v1/networks/{network}`.
+        """Say what `remove_network` would do, and do nothing: `DELETE /v1/networks/{network}`.
 
         *wait*: `gone`: answer when the kernel has deleted the links, too.
         """
@@ -66,7 +66,9 @@ class Networks:
         type: str | None = None,
         data: str | None = None,
     ) -> list[shapes.RecordView]:
-        """Remove static names from a network: all of a name, or those of a type, or the one with certain data: `DELETE /v1/networks/{network}/records`.
+        """Remove static names from a network: all of a name, or those of a type, or the one with certain data.
+
+        `DELETE /v1/networks/{network}/records`
 
         *name*: Name on the network; needed.
         *type*: Only records of this type.
@@ -88,7 +90,7 @@ class Networks:
         return self._connection.ask("POST", f"/v1/networks/{segment(network)}/connect", shapes.SandboxView, body=body)
 
     def plan_connect_sandbox(self, network: str, body: shapes.ConnectBody) -> shapes.PlanView:
-        """Say what this would do, and do nothing: connect a sandbox to a network: `POST /v1/networks/{network}/connect`."""
+        """Say what `connect_sandbox` would do, and do nothing: `POST /v1/networks/{network}/connect`."""
         return self._connection.ask("POST", f"/v1/networks/{segment(network)}/connect", shapes.PlanView, query={"dry_run": True}, body=body)
 
     def disconnect_sandbox(self, network: str, body: shapes.DisconnectBody, *, wait: str | None = None) -> shapes.SandboxView:
@@ -105,7 +107,7 @@ class Networks:
         )
 
     def plan_disconnect_sandbox(self, network: str, body: shapes.DisconnectBody, *, wait: str | None = None) -> shapes.PlanView:
-        """Say what this would do, and do nothing: disconnect a sandbox from a network: `POST /v1/networks/{network}/disconnect`.
+        """Say what `disconnect_sandbox` would do, and do nothing: `POST /v1/networks/{network}/disconnect`.
 
         *wait*: `gone`: answer when the kernel has deleted the links, too.
         """
@@ -129,7 +131,7 @@ class Sandboxes:
         return self._connection.ask("POST", "/v1/sandboxes", shapes.SandboxView, body=body)
 
     def plan_create_sandbox(self, body: shapes.SandboxBody) -> shapes.PlanView:
-        """Say what this would do, and do nothing: create or adopt a sandbox: `POST /v1/sandboxes`."""
+        """Say what `create_sandbox` would do, and do nothing: `POST /v1/sandboxes`."""
         return self._connection.ask("POST", "/v1/sandboxes", shapes.PlanView, query={"dry_run": True}, body=body)
 
     def list_sandboxes(self, *, all: bool = False) -> list[shapes.SandboxView]:
@@ -164,7 +166,7 @@ class Sandboxes:
         )
 
     def plan_remove_sandbox(self, sandbox: str, *, wait: str | None = None, exit_code: int | None = None) -> shapes.PlanView:
-        """Say what this would do, and do nothing: end what was started in a sandbox, and remove the sandbox and everything it has: `DELETE /v1/sandboxes/{sandbox}`.
+        """Say what `remove_sandbox` would do, and do nothing: `DELETE /v1/sandboxes/{sandbox}`.
 
         *wait*: `gone`: answer when the kernel has deleted the links, too.
         *exit_code*: What the command in it has ended with, for the event.

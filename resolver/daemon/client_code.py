@@ -130,11 +130,13 @@ def _parameters(route: ApiRoute, query: Iterable[QueryParameter]) -> list[str]:
 
 
 def _docstring(route: ApiRoute, query: Sequence[QueryParameter], *, is_plan: bool) -> list[str]:
-    first = f"Say what this would do, and do nothing: {route.summary[0].lower()}{route.summary[1:]}" if is_plan else route.summary
-    line = f'        """{first}: `{route.method} {route.path}`.'
-    if not query:
-        return [f'{line}"""']
-    return [line, "", *(f"        *{parameter.name}*: {parameter.description}" for parameter in query), '        """']
+    operation = f"`{route.method} {route.path}`"
+    first = f"Say what `{method_name(route.operation_id)}` would do, and do nothing" if is_plan else route.summary
+    line = f'        """{first}: {operation}.'
+    lines = [line] if len(line) <= _WIDTH - 3 else [f'        """{first}.', "", f"        {operation}"]
+    if query:
+        lines += ["", *(f"        *{parameter.name}*: {parameter.description}" for parameter in query)]
+    return [f'{line}"""'] if lines == [line] else [*lines, '        """']
 
 
 def _expression(shape: Any) -> str:
