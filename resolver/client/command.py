@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from resolver.client.children import end, ended
 from resolver.client.shapes import RefusedView
@@ -89,39 +89,38 @@ class Command:
 
     async def output(self) -> AsyncIterator[tuple[Literal["stdout", "stderr"], bytes]]:
         """Yield what it prints as soon as it does, with the stream that it comes from, until it has ended."""
-        queue: asyncio.Queue[tuple[Literal["stdout", "stderr"], bytes]] = asyncio.Queue(maxsize=16)
+        queue: asyncio.Queue[tuple[Literal["stdout", "stderr"], bytes] | None] = asyncio.Queue(maxsize=16)
+        parts = 0
 
         async def read(name: Literal["stdout", "stderr"], stream: asyncio.StreamReader) -> None:
+            nonlocal parts
             while part := await stream.read(_CHUNK):
                 await queue.put((name, part))
+                parts += 1
 
-        tasks = [asyncio.ensure_future(read("stdout", self.stdout)), asyncio.ensure_future(read("stderr", self.stderr))]
-        over = asyncio.ensure_future(self._output_ends(tasks))
-        try:
-            while not (over.done() and queue.empty()):
-                item = asyncio.ensure_future(queue.get())
-                await asyncio.wait([item, over], return_when=asyncio.FIRST_COMPLETED)
-                if item.done():
-                    yield item.result()
-                else:
-                    item.cancel()
-        finally:
-            for task in (*tasks, over):
-                task.cancel()
-            await asyncio.gather(*tasks, over, return_exceptions=True)
+        async def tell_end(all_read: asyncio.Future[Any]) -> None:
+            exited = asyncio.ensure_future(ended(self._process))
+            try:
+                await asyncio.wait([exited, all_read], return_when=asyncio.FIRST_COMPLETED)
+                before = -1
+                # A reader that is slow is not left without the rest.
+                while not all_read.done() and (before != parts or not queue.empty()):
+                    before = parts
+                    await asyncio.wait([all_read], timeout=_DRAIN)
+            finally:
+                exited.cancel()
+                await asyncio.gather(exited, return_exceptions=True)
+            await queue.put(None)
 
-    async def _output_ends(self, readers: list[asyncio.Task[None]]) -> None:
-        """Return when all is read, or when nothing has come for a while after its end."""
-        exited = asyncio.ensure_future(ended(self._process))
-        all_read = asyncio.ensure_future(asyncio.wait(readers))
+        readers = asyncio.gather(read("stdout", self.stdout), read("stderr", self.stderr))
+        end_told = asyncio.ensure_future(tell_end(readers))
         try:
-            await asyncio.wait([exited, all_read], return_when=asyncio.FIRST_COMPLETED)
-            if not all_read.done():
-                await asyncio.wait([all_read], timeout=_DRAIN)
+            while (item := await queue.get()) is not None:
+                yield item
         finally:
-            exited.cancel()
-            all_read.cancel()
-            await asyncio.gather(exited, all_read, return_exceptions=True)
+            readers.cancel()
+            end_told.cancel()
+            await asyncio.gather(readers, end_told, return_exceptions=True)
 
     async def whole(self, stdin: bytes) -> tuple[bytes, bytes]:
         """Give it *stdin*, and return all that it prints on standard output and standard error."""

@@ -25,21 +25,24 @@ class Loop:
 
     def do(self, work: Coroutine[Any, Any, _Value]) -> _Value:
         """Return what *work* returns. If the caller is interrupted meanwhile (Ctrl-C), it is cancelled, and ends first."""
-        done = threading.Event()
+        tasks: list[asyncio.Task[_Value]] = []
+        ended = threading.Event()
 
-        async def note() -> _Value:
-            try:
-                return await work
-            finally:
-                self._loop.call_soon(done.set)
+        def begin() -> None:
+            task = self._loop.create_task(work)
+            task.add_done_callback(lambda _: ended.set())
+            tasks.append(task)
 
-        future = asyncio.run_coroutine_threadsafe(note(), self._loop)
+        self._loop.call_soon_threadsafe(begin)
         try:
-            return future.result()
+            ended.wait()
         except BaseException:
-            future.cancel()
-            done.wait()
+            self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+            ended.wait()
+            # Its own error is not what the caller is told.
+            tasks[0].cancelled() or tasks[0].exception()
             raise
+        return tasks[0].result()
 
     def each(self, values: AsyncIterator[_Value]) -> Iterator[_Value]:
         """Yield what *values* yields."""

@@ -9,7 +9,10 @@ import json
 import os
 import re
 import runpy
+import signal
 import sys
+import threading
+import time
 import typing
 from pathlib import Path
 
@@ -342,6 +345,29 @@ def test_without_asyncio_it_is_the_same(daemon, tmp_path):
         daemon.responses["GET /v1/events"] = {"time": 1.0, "kind": "network", "action": "create", "name": "front"}
         assert [event.name for event in berth.daemon.stream_events()] == ["front"]
         assert berth.sandboxes.show_sandbox("box").id == BOX.id
+
+
+def test_an_interrupt_without_asyncio_ends_command_and_sandbox(daemon, tmp_path):
+    found = []
+
+    def interrupt():
+        while not (tmp_path / "started").exists() or not (tmp_path / "started").read_text().strip():
+            time.sleep(0.01)
+        found.append(int((tmp_path / "started").read_text()))
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        plain.Berth.connect(str(tmp_path), start=False) as berth,
+        berth.sandbox(name="box", grace=0.3) as box,
+    ):
+        found.append(box._sandbox._keeper.pid)
+        thread.start()
+        box.run(["sh", "-c", 'echo $$ > "$1"; exec sleep 1000', "sh", str(tmp_path / "started")])
+    thread.join()
+    assert len(found) == 2
+    assert not any(map(alive, found))
 
 
 def test_both_clients_have_the_same_methods():
