@@ -21,7 +21,7 @@ import dns.edns
 import dns.message
 
 from benchmarks.report import machine, table, write
-from resolver.client import Client
+from resolver.dns_client import Client
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.exchange import Done
 from resolver.engine.loop_probes import LoopProbes

@@ -25,7 +25,7 @@ import uvloop
 
 from benchmarks.report import machine, table, write
 from resolver import limits
-from resolver.client import Client
+from resolver.dns_client import Client
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.query_policy import QueryPolicy, Refusal
 from resolver.engine.received import Received

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 import msgspec
 
 from resolver import limits
-from resolver.client import Client
+from resolver.dns_client import Client
 from resolver.engine import received as relaying
 from resolver.engine import response
 from resolver.engine.cache import Cache, CacheEntry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resolver import limits
-from resolver.client import Client
+from resolver.dns_client import Client
 
 
 class Quota:

@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 from resolver import limits
-from resolver.client import Client
+from resolver.dns_client import Client
 from resolver.engine import aliased as aliasing
 from resolver.engine import received as relaying
 from resolver.engine import response

@@ -18,6 +18,8 @@ from netcore.model import IPAddress
 _SUBSYSTEM = 4
 _PACKET, _CONFIG = _SUBSYSTEM << 8, _SUBSYSTEM << 8 | 1
 _COMMAND, _MODE, _TIMEOUT, _QUEUE_THRESHOLD = 1, 2, 4, 5
+HELD_FOR = 0.1
+"""Seconds for which the kernel gathers packets before it hands them on (NFULA_CFG_TIMEOUT, in hundredths)."""
 _BIND, _COPY_PACKET = 1, 2
 _PORT, _HARDWARE_ADDRESS, _PAYLOAD, _PREFIX = 6, 8, 9, 10
 _BODY = 20
@@ -49,7 +51,7 @@ class RefusedPackets:
             for attribute in (
                 attr(_COMMAND, bytes([_BIND])),
                 attr(_MODE, struct.pack("!IBx", _COPIED, _COPY_PACKET)),
-                attr(_TIMEOUT, struct.pack("!I", 10)),
+                attr(_TIMEOUT, struct.pack("!I", round(HELD_FOR * 100))),
                 attr(_QUEUE_THRESHOLD, struct.pack("!I", 50)),
             ):
                 head = struct.pack("!BBH", socket.AF_UNSPEC, 0, LOG_GROUP)

@@ -315,6 +315,9 @@ def join(
 
     reading, writing = os.pipe2(os.O_CLOEXEC)
     enter_sandbox(sandbox)
+    if not detached:
+        # Until they are handed on they wait: one that ended this process alone would leave the command behind.
+        signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
     pid = os.fork()
     if pid == 0:
         if detached:
@@ -328,6 +331,7 @@ def join(
         signal.signal(signal.SIGQUIT, signal.SIG_IGN)
         for number in FORWARDED:
             signal.signal(number, lambda received, _: os.kill(pid, received))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
     failure_text = _read_all(reading)
     if detached and not failure_text:
         return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resolver.client import Client
+from resolver.dns_client import Client
 from resolver.engine.answer import target_outside
 from resolver.errors import BadName
 from resolver.wire import name as names

@@ -28,7 +28,7 @@ async def _test(handlers: Handlers, request: ApiRequest[shapes.EgressTestBody]) 
 
 
 async def _log(handlers: Handlers, request: ApiRequest[None]) -> list[shapes.RefusedView]:
-    return handlers.egress.refused(request.query.get(_SANDBOX.name), moment(request, _SINCE))
+    return await handlers.egress.refused(request.query.get(_SANDBOX.name), moment(request, _SINCE))
 
 
 async def _follow(handlers: Handlers, request: ApiRequest[None]) -> AsyncGenerator[shapes.RefusedView, None]:

@@ -12,7 +12,7 @@ from netcore.egress.ports import PROTOCOLS
 from netcore.egress.refusals import CONNECTION, QUESTION, Refusals, Refused
 from netcore.egress.surroundings import KnownNetwork
 from netcore.errors import NetcoreError
-from netcore.kernel.refused_packets import RefusedPacket, RefusedPackets
+from netcore.kernel.refused_packets import HELD_FOR, RefusedPacket, RefusedPackets
 from netcore.kernel.sought_neighbors import NeighborAnswers, Sought
 from netcore.model import BridgeOptions, IPAddress, SandboxId
 from netcore.plan.host_state import HostState
@@ -24,6 +24,8 @@ OnLearned = Callable[[str, Openings, RefusedPacket], None]
 """(sandbox id, its openings, the first packet of a connection)."""
 
 log = logging.getLogger(__name__)
+_MARGIN = 0.02
+"""Seconds; the kernel's timer counts in jiffies."""
 
 
 class EgressLog:
@@ -57,6 +59,7 @@ class EgressLog:
         if self._packets is not None:
             asyncio.get_running_loop().remove_reader(self._packets.fileno())
             self._packets.close()
+            self._packets = None
         if self._answers is not None:
             self._answers.close()
         for queue in tuple(self._listeners):
@@ -124,6 +127,15 @@ class EgressLog:
                 queue.put_nowait(None)
             else:
                 queue.put_nowait(refused)
+
+    async def settle(self, identity: str | None) -> None:
+        """Return when what was refused by now is noted, to one sandbox or to all: the kernel gathers packets before it hands them on."""
+        if self._packets is None or (identity is not None and self._states.openings_of(identity) is None):
+            return
+        await asyncio.sleep(HELD_FOR + _MARGIN)
+        if self._packets is not None:
+            # The loop may have been too busy to look.
+            self._read()
 
     def past(self, identity: str | None, since: float | None) -> list[Refused]:
         """Return what was refused since a time (seconds since the epoch), to one sandbox or to all."""

@@ -134,9 +134,11 @@ class EgressOperations:
                 raise
             return SandboxId(known.sandbox_id)
 
-    def refused(self, reference: str | None, since: float | None) -> list[shapes.RefusedView]:
-        """Return what was refused since a time, the last one last."""
-        return [_view(one) for one in self._log.past(self.identity(reference), since)]
+    async def refused(self, reference: str | None, since: float | None) -> list[shapes.RefusedView]:
+        """Return what was refused since a time and until now, the last one last."""
+        identity = self.identity(reference)
+        await self._log.settle(identity)
+        return [_view(one) for one in self._log.past(identity, since)]
 
     async def follow(self, reference: str | None, since: float | None) -> AsyncGenerator[shapes.RefusedView, None]:
         """Yield what was refused since then, and from now on."""

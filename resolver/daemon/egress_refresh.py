@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from netcore import limits
-from resolver.client import Client
 from resolver.daemon.egress_policy import EgressPolicy
 from resolver.daemon.egress_states import EgressStates
+from resolver.dns_client import Client
 from resolver.service import DnsService
 from resolver.wire import name as names
 from resolver.wire.message import HEADER, IN, RD, Type

@@ -12,7 +12,7 @@ from netcore.egress.settings import EgressSettings
 from netcore.errors import NetcoreError
 from netcore.model import Endpoint, Network, NetworkId, Sandbox
 from netcore.plan import egress
-from resolver.client import Client
+from resolver.dns_client import Client
 from resolver.engine.query_policy import NobodyAsked
 from resolver.engine.view import View
 

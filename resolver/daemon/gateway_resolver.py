@@ -13,11 +13,11 @@ from netcore.errors import NetcoreError
 from netcore.kernel import bound_ports
 from netcore.model import IPAddress, Network
 from netcore.plan.drift import Concern, Part
-from resolver.client import Client, Strangers
 from resolver.daemon import listeners
 from resolver.daemon.blocking import RunBlocking
 from resolver.daemon.listeners import SocketPair
 from resolver.daemon.surroundings import Surroundings
+from resolver.dns_client import Client, Strangers
 from resolver.transport.batch import packed
 from resolver.transport.tcp import TcpListener
 from resolver.transport.udp import UdpListener

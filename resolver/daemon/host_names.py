@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_address
 
 from netcore.model import Network
-from resolver.client import Client
 from resolver.daemon.config import DaemonConfig, parse_host_listen
 from resolver.daemon.gateway_resolver import GatewayResolver
+from resolver.dns_client import Client
 from resolver.engine.answer import has_service_form
 from resolver.engine.view import AttachedZone, HostDomain, View
 from resolver.wire import name as names

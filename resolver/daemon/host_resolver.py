@@ -9,10 +9,10 @@ import logging
 from netcore.errors import NetcoreError
 from netcore.kernel import bound_ports
 from resolver import limits
-from resolver.client import Client
 from resolver.daemon import listeners
 from resolver.daemon.listeners import SocketPair
 from resolver.daemon.surroundings import Surroundings
+from resolver.dns_client import Client
 from resolver.transport.tcp import TcpListener
 from resolver.transport.udp import UdpListener
 

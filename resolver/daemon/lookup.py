@@ -19,12 +19,12 @@ import dns.reversename
 
 from netcore.errors import InvalidRequest
 from netcore.model import Sandbox
-from resolver.client import Client
 from resolver.daemon.cache_shapes import CachedView
 from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.record_shapes import RecordView
 from resolver.daemon.registry import Registry
 from resolver.daemon.schema import ResolveView, UpstreamView
+from resolver.dns_client import Client
 from resolver.engine import upstream
 from resolver.engine.cache import CacheEntry, flags_of, is_below, name_of, type_of
 from resolver.engine.explain import Trace, explain, source

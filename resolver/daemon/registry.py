@@ -26,7 +26,6 @@ from netcore.parse.names import fits_in_dns
 from netcore.plan import egress
 from netcore.plan.drift import Concern
 from netcore.plan.endpoint_names import label_of
-from resolver.client import Client, Strangers
 from resolver.daemon import alias_targets, endpoint_records, listeners, names_of_others, numeric_names, replaced_names
 from resolver.daemon.blocking import RunBlocking
 from resolver.daemon.config import DaemonConfig
@@ -41,6 +40,7 @@ from resolver.daemon.sandbox_files import SandboxFiles
 from resolver.daemon.sandbox_resolver import SandboxResolver, watch
 from resolver.daemon.surroundings import Surroundings
 from resolver.daemon.upstreams import ChosenUpstreams, UpstreamSets
+from resolver.dns_client import Client, Strangers
 from resolver.engine.rebinding import Protected, is_private
 from resolver.engine.view import AttachedZone, View
 from resolver.errors import BadName, ResolverError

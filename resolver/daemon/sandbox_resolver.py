@@ -10,12 +10,12 @@ from netcore.keeper.kept_sockets import KeptSockets
 from netcore.kernel.nft_listing import Structure
 from netcore.model import Endpoint, NetworkId, Sandbox
 from netcore.plan.drift import Concern, Part
-from resolver.client import Client
 from resolver.daemon import listeners
 from resolver.daemon.blocking import RunBlocking
 from resolver.daemon.gateway_resolver import GatewayResolver
 from resolver.daemon.listeners import SocketPair
 from resolver.daemon.surroundings import Surroundings
+from resolver.dns_client import Client
 from resolver.transport.tcp import TcpListener
 from resolver.transport.udp import UdpListener
 from resolver.zone.zone import Record

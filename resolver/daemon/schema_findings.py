@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from netcore.plan.findings import Treatment
+from netcore.plan.findings import Treatment as Treatment
 
 
 class FindingView(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import cast
 
 from resolver import limits
-from resolver.client import Client
+from resolver.dns_client import Client
 from resolver.transport.udp import Service
 
 _RESET, _IN_ORDER = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)

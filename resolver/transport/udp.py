@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from resolver import limits
-from resolver.client import Client
+from resolver.dns_client import Client
 from resolver.transport import in_hand
 from resolver.transport.batch import Datagram, packed
 from resolver.transport.poller import Poller

@@ -14,7 +14,7 @@ import dns.rrset
 import pytest
 
 from resolver import limits
-from resolver.client import Client
+from resolver.dns_client import Client
 from resolver.engine.cache import CacheSettings
 from resolver.engine.query_policy import Refusal
 from resolver.engine.rebinding import Protected

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.hostile import addresses
 from resolver import limits
-from resolver.client import Client, Strangers
+from resolver.dns_client import Client, Strangers
 from resolver.transport.pending import PendingQueries
 from resolver.transport.tcp import TcpListener
 from tests.support.served import Scripted, StreamServer, good

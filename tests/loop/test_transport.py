@@ -11,7 +11,7 @@ import dns.rrset
 import pytest
 
 from resolver import limits
-from resolver.client import Client
+from resolver.dns_client import Client
 from resolver.engine.upstream import Upstream
 from resolver.zone.build import records
 from tests.support.served import Scripted, good, other_id, other_question

@@ -18,7 +18,7 @@ PURE = (
     "netcore/way_out/packets", "netcore/way_out/rules",
     "netcore/plugins/messages", "netcore/relay/clients", "netcore/cluster/state", "netcore/cluster/encryption",
     "netcore/cluster/publications", "netcore/cluster/shared_pools", "netcore/kernel/ruleset/", "netcore/kernel/nf_tables", "netcore/store/upgrade", "netcore/store/codec", "netcore/store/protocol",
-    "resolver/wire/", "resolver/zone/", "resolver/engine/", "resolver/resolvconf", "resolver/nsswitch", "resolver/client", "resolver/reply_cache",
+    "resolver/wire/", "resolver/zone/", "resolver/engine/", "resolver/resolvconf", "resolver/nsswitch", "resolver/dns_client", "resolver/reply_cache",
     "resolver/forwarding", "resolver/quota", "resolver/daemon/redirect",
     "resolver/rootless/id_ranges", "resolver/rootless/refusals", "resolver/rootless/record", "resolver/rootless/commands",
     "resolver/daemon/proxies", "resolver/cli/sandbox_options", "resolver/cli/command_table", "resolver/cli/root_help", "resolver/cli/words", "resolver/cli/table",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -35,7 +36,8 @@ class FakeDaemon:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            with connection:
+            # A client may have gone before it has asked, or before it is answered.
+            with connection, contextlib.suppress(ConnectionError, ValueError):
                 self._answer(connection)
 
     def _answer(self, connection: socket.socket) -> None:

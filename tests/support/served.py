@@ -12,7 +12,7 @@ import dns.flags
 import dns.message
 import dns.rrset
 
-from resolver.client import Client
+from resolver.dns_client import Client
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.upstream import Upstream, UpstreamSet
 from resolver.engine.view import AttachedZone, View

@@ -7,9 +7,9 @@ import dns.rcode
 import pytest
 
 from netcore.model import Stack
-from resolver.client import Client
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.registry import Registry
+from resolver.dns_client import Client
 from resolver.engine.answer import Forward, answer
 from resolver.engine.view import View
 from resolver.resolvconf import ResolvConf

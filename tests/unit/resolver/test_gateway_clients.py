@@ -5,8 +5,8 @@ from types import SimpleNamespace
 from netcore.egress import read
 from netcore.egress.settings import EgressSettings
 from netcore.model import Stack
-from resolver.client import Client
 from resolver.daemon.gateway_clients import GatewayClients
+from resolver.dns_client import Client
 from resolver.engine.view import View
 
 ONE, TWO = b"\n\0\0\2", b"\n\0\0\3"

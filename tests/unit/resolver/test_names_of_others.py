@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 
 from netcore.model import Stack
-from resolver.client import Client
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.names_of_others import found_on, warnings
 from resolver.daemon.registry import Registry
 from resolver.daemon.sandbox_resolver import SandboxResolver
+from resolver.dns_client import Client
 from resolver.engine.answer import Addresses, Forward, Pointer, answer
 from resolver.engine.view import AttachedZone, View
 from resolver.reply_cache import Reply

@@ -1,7 +1,7 @@
 """How many queries of one client may wait, alone and in a crowd."""
 
 from resolver import limits
-from resolver.client import Client
+from resolver.dns_client import Client
 from resolver.engine.view import View
 from resolver.quota import Quota
 

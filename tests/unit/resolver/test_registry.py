@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import pytest
 
 from netcore.keeper.kept_sockets import KeptSockets
-from resolver.client import Client
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.registry import Registry
 from resolver.daemon.sandbox_resolver import SandboxResolver
 from resolver.daemon.upstreams import UpstreamSets
+from resolver.dns_client import Client
 from resolver.engine.view import View
 from resolver.reply_cache import Reply
 from resolver.resolvconf import ResolvConf

@@ -11,7 +11,7 @@ import dns.rrset
 import pytest
 
 from resolver import limits
-from resolver.client import Client
+from resolver.dns_client import Client
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.exchange import Done, GiveUp
 from resolver.engine.explain import Trace, explain, source

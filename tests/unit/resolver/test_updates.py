@@ -19,13 +19,13 @@ import pytest
 
 from netcore.errors import Unavailable
 from resolver import limits
-from resolver.client import Client
 from resolver.daemon.config import parse
 from resolver.daemon.gateway_resolver import GatewayResolver, show_static_names
 from resolver.daemon.record_operations import RecordOperations
 from resolver.daemon.static_names import StaticNames
 from resolver.daemon.update_keys import UpdateKey, read_secrets
 from resolver.daemon.updates import Updates
+from resolver.dns_client import Client
 from resolver.engine.view import AttachedZone, View
 from resolver.errors import ConfigError
 from resolver.wire.name import from_text

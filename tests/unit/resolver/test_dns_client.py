@@ -1,6 +1,6 @@
 import dns.message
 
-from resolver.client import Client
+from resolver.dns_client import Client
 from resolver.engine.view import AttachedZone, View
 from resolver.reply_cache import Reply
 from resolver.wire.name import from_text
