@@ -247,11 +247,19 @@ def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
-def port_lines(shown: Mapping[str, Any], port: str | None) -> list[str]:
-    """Return what `docker port` prints: `80/tcp -> 0.0.0.0:8080`, or the addresses only of *port*, `80` or `80/udp`."""
+def published_ports(shown: Mapping[str, Any], port: str | None) -> list[dict[str, Any]]:
+    """Return the ports of *shown* that are published on the host; only those of *port*, `80` or `80/udp`, if it is given."""
     published = [entry for entry in ports_of(shown) if entry["host_port"]]
     if port is None:
-        return [f"{entry['sandbox_port']}/{entry['protocol']} -> {host_address(entry)}" for entry in published]
+        return published
     number, _, protocol = port.partition("/")
     wanted = (number, protocol or "tcp")
-    return [host_address(entry) for entry in published if (str(entry["sandbox_port"]), entry["protocol"]) == wanted]
+    return [entry for entry in published if (str(entry["sandbox_port"]), entry["protocol"]) == wanted]
+
+
+def port_lines(shown: Mapping[str, Any], port: str | None) -> list[str]:
+    """Return what `docker port` prints: `80/tcp -> 0.0.0.0:8080`, or the addresses only of *port*, `80` or `80/udp`."""
+    published = published_ports(shown, port)
+    if port is None:
+        return [f"{entry['sandbox_port']}/{entry['protocol']} -> {host_address(entry)}" for entry in published]
+    return [host_address(entry) for entry in published]

@@ -1,7 +1,8 @@
-"""Networks and sandboxes as a picture: text, Mermaid (https://mermaid.js.org) or the language of Graphviz. Pure."""
+"""Networks and sandboxes as a picture: text, Mermaid (https://mermaid.js.org), the language of Graphviz, or JSON. Pure."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -138,5 +139,9 @@ def _for_dot(text: str) -> str:
     return "\\n".join(printable(line).replace("\\", "\\\\").replace('"', '\\"') for line in text.split("\n"))
 
 
-FORMS: dict[str, Callable[[Views, Views], str]] = {"text": _text, "mermaid": _mermaid, "dot": _dot}
+def _json(networks: Views, sandboxes: Views) -> str:
+    return json.dumps({"networks": networks, "sandboxes": sandboxes}, indent=2) + "\n"
+
+
+FORMS: dict[str, Callable[[Views, Views], str]] = {"text": _text, "mermaid": _mermaid, "dot": _dot, "json": _json}
 """Form → what makes the picture in it."""

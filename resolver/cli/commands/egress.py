@@ -60,37 +60,40 @@ def _check(opening: Mapping[str, Any]) -> str:
 @command("add", examples=("berth egress add job '*.mirror.example.org'",))
 @click.argument("sandbox", type=SANDBOX)
 @click.argument("rules", nargs=-1, required=True)
-def add(sandbox: str, rules: tuple[str, ...]) -> None:
+@FORMAT
+def add(sandbox: str, rules: tuple[str, ...], form: str) -> None:
     """Add egress rules to those of a sandbox.
 
     They hold at once.
     """
-    _change(sandbox, {"add": with_files(rules)})
+    _change(sandbox, {"add": with_files(rules)}, form)
 
 
 @command("remove", examples=("berth egress remove job packages.example.org",))
 @click.argument("sandbox", type=SANDBOX)
 @click.argument("rules", nargs=-1, required=True)
-def remove(sandbox: str, rules: tuple[str, ...]) -> None:
+@FORMAT
+def remove(sandbox: str, rules: tuple[str, ...], form: str) -> None:
     """Take egress rules from a sandbox.
 
     Connections that are not allowed any more are cut at once.
     """
-    _change(sandbox, {"remove": with_files(rules)})
+    _change(sandbox, {"remove": with_files(rules)}, form)
 
 
 @command("set", examples=("berth egress set job packages.example.org '*.files.example.org:443'", "berth egress set job --inherit"))
 @click.argument("sandbox", type=SANDBOX)
 @click.argument("rules", nargs=-1)
 @option("--inherit", is_flag=True, help="Have the rules of its networks, or the default, in place of its own.")
-def set_rules(sandbox: str, rules: tuple[str, ...], inherit: bool) -> None:
+@FORMAT
+def set_rules(sandbox: str, rules: tuple[str, ...], inherit: bool, form: str) -> None:
     """Give a sandbox other egress rules.
 
     Connections that are not allowed any more are cut at once.
     """
     if bool(rules) == inherit:
         raise click.UsageError("give the rules that it is to have, or --inherit")
-    _change(sandbox, {"inherit": True} if inherit else {"rules": with_files(rules)})
+    _change(sandbox, {"inherit": True} if inherit else {"rules": with_files(rules)}, form)
 
 
 @command("test", examples=("berth egress test job example.com:443",))
@@ -181,6 +184,11 @@ def _path(sandbox: str) -> str:
     return f"/v1/sandboxes/{find_sandbox(sandbox)['id']}"
 
 
-def _change(sandbox: str, change: dict[str, Any]) -> None:
-    for rule in call("PATCH", _path(sandbox), {"egress": change})["egress"] or ():
+def _change(sandbox: str, change: dict[str, Any], form: str) -> None:
+    """Change the rules of *sandbox*, and print those that it has now of its own; as JSON null if it has none."""
+    rules = call("PATCH", _path(sandbox), {"egress": change})["egress"]
+    if form == "json":
+        print_json(rules)
+        return
+    for rule in rules or ():
         print(rule)

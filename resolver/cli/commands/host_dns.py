@@ -6,16 +6,16 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from resolver.cli.client import NoDaemon, Refused, call
 from resolver.cli.command_table import HOST_DNS_ROWS
 from resolver.cli.commands.declare import command, group, option
-from resolver.cli.commands.options import CONFIG, DIRECTORY
+from resolver.cli.commands.options import CONFIG, DIRECTORY, FORMAT
 from resolver.cli.host_dns.setups import HEADER, SETUPS, TITLES, Block, OwnFile, Setup, Unusable
-from resolver.cli.output import complain
+from resolver.cli.output import complain, print_json
 
 if TYPE_CHECKING:
     from resolver.cli.host_dns.apply import Files
@@ -109,7 +109,8 @@ def disable(root: str, no_restart: bool, dry_run: bool) -> int:
 @command(examples=("berth host-dns status",))
 @CONFIG
 @_ROOT
-def status(config_path: str | None, root: str) -> int:
+@FORMAT
+def status(config_path: str | None, root: str, form: str) -> int:
     """Show what is set up, and whether it works.
 
     Exits with 0 if something is set up and the daemon answers, else with 1.
@@ -118,20 +119,27 @@ def status(config_path: str | None, root: str) -> int:
 
     files = Files(root)
     found = list(files.found())
+    config = _configured(config_path)
+    daemon = _look_at_daemon(config) if config.host_listen else None
+    try:
+        asked, why_unknown = _detected(files), None
+    except Unusable as error:
+        asked, why_unknown = None, str(error)
+    works = bool(found) and ((daemon is not None and daemon["answers"]) or all(kind == "hosts" for kind, _ in found))
+    if form == "json":
+        set_up = [{"by": kind, "file": path} for kind, path in found]
+        print_json({"works": works, "set_up": set_up, "daemon": daemon, "programs_ask": asked, "programs_ask_unknown": why_unknown})
+        return 0 if works else 1
     for kind, path in found:
         print(f"{TITLES[kind]}: set up by {path}")
     if not found:
         print("nothing is set up; `berth host-dns enable` does it")
-    config = _configured(config_path)
-    is_answered = [_report_daemon(config)] if config.host_listen else []
-    if not config.host_listen:
+    if daemon is None:
         print("the daemon does not answer the host: host_listen is not set")
-    try:
-        print(f"this host's programs ask {TITLES[_detected(files)]}")
-    except Unusable as error:
-        print(str(error))
-    by_server = any(kind != "hosts" for kind, _ in found)
-    return 0 if found and ((all(is_answered) and is_answered) or not by_server) else 1
+    else:
+        print(f"the daemon {'answers' if daemon['answers'] else 'does not answer'} at {daemon['address']} port {daemon['port']}")
+    print(f"this host's programs ask {TITLES[asked]}" if asked is not None else why_unknown)
+    return 0 if works else 1
 
 
 def _check_rights(root: str) -> None:
@@ -224,8 +232,8 @@ def _have_it_read(commands: Sequence[Sequence[str]], title: str, *, is_elsewhere
     return 1 if tried else 0
 
 
-def _report_daemon(config: DaemonConfig) -> bool:
-    """Print whether the daemon answers the host, and return it: the SOA of its domain is asked for."""
+def _look_at_daemon(config: DaemonConfig) -> dict[str, Any]:
+    """Return where the daemon is to answer the host, and whether it does: the SOA of its domain is asked for."""
     from resolver.daemon.config import parse_host_listen
     from resolver.wire.name import from_text
 
@@ -239,5 +247,4 @@ def _report_daemon(config: DaemonConfig) -> bool:
             is_answered = sock.recv(512)[:4] == b"be\x85\x80"
         except OSError:
             is_answered = False
-    print(f"the daemon {'answers' if is_answered else 'does not answer'} at {address} port {port}")
-    return is_answered
+    return {"address": address, "port": port, "answers": is_answered}

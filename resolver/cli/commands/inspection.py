@@ -14,7 +14,7 @@ import click
 from resolver.cli import command_record, docker_inspect, proc
 from resolver.cli.client import Refused, call, find_sandbox, segment
 from resolver.cli.commands.declare import command, option
-from resolver.cli.commands.options import NETWORK, PROJECT, SANDBOX, TEMPLATE, check_template
+from resolver.cli.commands.options import FORMAT, NETWORK, PROJECT, SANDBOX, TEMPLATE, check_template
 from resolver.cli.listing import print_by_template
 from resolver.cli.output import complain, print_json
 
@@ -46,17 +46,21 @@ def network_inspect(names: tuple[str, ...], form: str) -> int:
 @click.argument("port", required=False, metavar="[PORT[/PROTO]]")
 @PROJECT
 @option("--index", type=int, default=1, show_default=True, metavar="NUMBER", help="Which replica of the service.")
-def port(sandbox: str, port: str | None, project: str | None, index: int) -> None:
+@FORMAT
+def port(sandbox: str, port: str | None, project: str | None, index: int, form: str) -> None:
     """Show where the ports of a sandbox are published.
 
     With PORT only the address and port on the host.
     """
     shown = find_sandbox(sandbox, project=project, index=index)
-    lines = docker_inspect.port_lines(shown, port)
-    if port is not None and not lines:
+    published = docker_inspect.published_ports(shown, port)
+    if port is not None and not published:
         others = sorted({line.partition(" ")[0] for line in docker_inspect.port_lines(shown, None)})
         raise Refused(f"{shown['name']} does not publish {port}; it publishes {', '.join(others) or 'nothing'}")
-    for line in lines:
+    if form == "json":
+        print_json(published)
+        return
+    for line in docker_inspect.port_lines(shown, port):
         print(line)
 
 

@@ -79,9 +79,14 @@ def cache_ls(name: str | None, limit: int, form: str) -> None:
 
 @command("flush", examples=("berth cache flush example.org",))
 @click.argument("name", required=False)
-def cache_flush(name: str | None) -> None:
+@FORMAT
+def cache_flush(name: str | None, form: str) -> None:
     """Clear cached responses.
 
     Those for NAME and the names below it, or all. Prints how many.
     """
-    print(call("POST", "/v1/cache/flush", {"name": name}, autostart=False)["removed"])
+    flushed = call("POST", "/v1/cache/flush", {"name": name}, autostart=False)
+    if form == "json":
+        print_json(flushed)
+    else:
+        print(flushed["removed"])

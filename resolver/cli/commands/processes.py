@@ -17,11 +17,11 @@ from resolver.cli import proc, ps_program, traffic
 from resolver.cli.client import NoDaemon, Refused, call, find_sandbox
 from resolver.cli.commands.declare import HELP, command, option
 from resolver.cli.commands.meant import for_each, meant
-from resolver.cli.commands.options import PROJECT, SANDBOX, check_template
+from resolver.cli.commands.options import FORMAT, PROJECT, SANDBOX, check_template
 from resolver.cli.enter import check_runs, open_leader
 from resolver.cli.event_stream import event_stream
 from resolver.cli.listing import Listing, print_listing
-from resolver.cli.output import complain, print_table, shown_id
+from resolver.cli.output import complain, print_json, print_table, shown_id
 from resolver.cli.system_calls import EnterFailed
 from resolver.signal_names import WHAT_IS_ONE, signal_number
 
@@ -36,30 +36,41 @@ _CLEAR = "\x1b[H\x1b[2J"
 
 @command(examples=("berth top web", "berth top web aux", "berth top web -eo pid,user,args"))
 @click.argument("words", nargs=-1, type=SANDBOX, metavar="SANDBOX... [PS_OPTION]...")
+@option("--format", "form", default="table", show_default=True, metavar="FORMAT", help="table or json; another one is that of ps.")
 @PROJECT
-def top(words: tuple[str, ...], project: str | None) -> None:
+def top(words: tuple[str, ...], project: str | None, form: str) -> None:
     """List the processes in a sandbox.
 
     PID and PPID are those of the host. The first one is the init that berth runs there. With options of ps, as `docker top` takes
     them, it is what that prints of these processes. Needs root.
     """
     names, options = (words, ()) if project is not None else _names_and_options(words)
+    if form not in ("table", "json"):
+        options = (*options, "--format", form)
+    if form == "json" and options:
+        raise click.UsageError(f"--format json and {options[0]} of ps exclude each other", click.get_current_context())
     sandboxes = meant(names, project, one_offs=True)
     for sandbox in sandboxes:
         try:
             check_runs(sandbox)
         except EnterFailed as error:
             raise Refused(str(error)) from error
+    listed: list[dict[str, Any]] = []
     for sandbox, pids in zip(sandboxes, proc.members(sandboxes), strict=True):
-        if len(sandboxes) > 1:
+        if len(sandboxes) > 1 and form != "json":
             print(sandbox["name"])
         if not pids and os.geteuid() != 0:
             raise Refused("the processes of others can be listed by root only: use sudo")
         if options:
             print("\n".join(_by_ps(options, pids)))
             continue
-        rows = [process.row() for process in map(proc.process, pids) if process is not None]
-        print_table(proc.COLUMNS, rows, cut=("CMD",))
+        processes = [process for process in map(proc.process, pids) if process is not None]
+        if form == "json":
+            listed.append({"id": sandbox["id"], "name": sandbox["name"], "processes": [process._asdict() for process in processes]})
+            continue
+        print_table(proc.COLUMNS, [process.row() for process in processes], cut=("CMD",))
+    if form == "json":
+        print_json(listed)
 
 
 top.context_settings = {**HELP, "ignore_unknown_options": True}
@@ -219,7 +230,8 @@ def _leader(sandbox: dict[str, Any]) -> int:
 @command(examples=("berth wait job",))
 @click.argument("names", nargs=-1, type=SANDBOX, metavar="SANDBOX...")
 @PROJECT
-def wait(names: tuple[str, ...], project: str | None) -> int:
+@FORMAT
+def wait(names: tuple[str, ...], project: str | None, form: str) -> int:
     """Wait until sandboxes have ended, and print their exit codes.
 
     In the order of the names; exits with 0, or with 1 if there is none of some name. Of one that is stopped, its exit code is printed;
@@ -251,8 +263,12 @@ def wait(names: tuple[str, ...], project: str | None) -> int:
                 select.select([pidfd], [], [])
                 code = process.exit_code(sandbox["leader"]["pid"], pidfd, _TAKEN_WITHIN)
             found.append(recorded_exit_code(sandbox, code) if sandbox.get("run") is not None else code)
-    for code in found:
-        print("?" if code is None else code)
+    if form == "json":
+        ended = [(one.id, one.name) if isinstance(one, _Gone) else (one["id"], one["name"]) for one in known]
+        print_json([{"id": id_, "name": name, "exit_code": code} for (id_, name), code in zip(ended, found, strict=True)])
+    else:
+        for code in found:
+            print("?" if code is None else code)
     for reason in missing:
         sys.stdout.flush()
         complain(reason)
@@ -291,6 +307,8 @@ def recorded_exit_code(sandbox: dict[str, Any], code: int | None) -> int | None:
 class _Gone(NamedTuple):
     """A sandbox that has ended, as the daemon remembers it. *exit_code*: None if it does not know that."""
 
+    id: str
+    name: str
     exit_code: int | None
 
 
@@ -322,5 +340,5 @@ def _gone(name: str) -> _Gone | None:
     with contextlib.suppress(NoDaemon):
         for event in event_stream(f"/v1/events?since=0&until={now:.3f}"):
             if (event["kind"], event["action"]) == ("sandbox", "remove") and (name == event["name"] or event["id"].startswith(name)):
-                found = _Gone(event["exit_code"])
+                found = _Gone(event["id"], event["name"], event["exit_code"])
     return found

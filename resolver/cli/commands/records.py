@@ -46,7 +46,8 @@ def record_add(network_name: str, name: str, rtype: str, value: tuple[str, ...],
 @click.argument("name")
 @click.argument("rtype", required=False, metavar="[TYPE]")
 @click.argument("value", nargs=-1, metavar="[VALUE...]")
-def record_remove(network_name: str, name: str, rtype: str | None, value: tuple[str, ...]) -> None:
+@FORMAT
+def record_remove(network_name: str, name: str, rtype: str | None, value: tuple[str, ...], form: str) -> None:
     """Remove static names from NETWORK.
 
     All records of NAME, or those of one type, or the one with this value. Prints them.
@@ -56,8 +57,12 @@ def record_remove(network_name: str, name: str, rtype: str | None, value: tuple[
         which += f"&type={segment(rtype)}"
     if value:
         which += f"&data={segment(' '.join(value))}"
-    for removed in call("DELETE", f"/v1/networks/{segment(network_name)}/records?{which}"):
-        print(" ".join((removed["name"], removed["type"], removed["data"])))
+    removed = call("DELETE", f"/v1/networks/{segment(network_name)}/records?{which}")
+    if form == "json":
+        print_json(removed)
+        return
+    for each in removed:
+        print(" ".join((each["name"], each["type"], each["data"])))
 
 
 @command("ls", examples=("berth network record ls front",))

@@ -16,7 +16,7 @@ def graph(form: str, project: str | None) -> None:
     """Print networks and sandboxes as a picture.
 
     What is on which network, with addresses, names and published ports; of overlay networks what other hosts have too. Mermaid
-    is drawn by GitHub and others, dot by Graphviz.
+    is drawn by GitHub and others, dot by Graphviz. JSON has the networks and sandboxes as the admin API lists them.
     """
     networks, sandboxes = call("GET", "/v1/networks"), call("GET", "/v1/sandboxes")
     if project is not None:

@@ -10,8 +10,8 @@ import click
 
 from resolver.cli.client import Refused, connect, exchange
 from resolver.cli.commands.declare import command, option
-from resolver.cli.commands.options import CONFIG, RUN_DIR, STATE_DIR
-from resolver.cli.output import complain, counted
+from resolver.cli.commands.options import CONFIG, FORMAT, RUN_DIR, STATE_DIR
+from resolver.cli.output import complain, counted, print_json
 
 if TYPE_CHECKING:
     from resolver.daemon.config import DaemonConfig
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 @CONFIG
 @STATE_DIR
 @RUN_DIR
-def upgrade(*, check: bool, config_path: str | None, state_dir: str | None, run_dir: str | None) -> int:
+@FORMAT
+def upgrade(*, check: bool, config_path: str | None, state_dir: str | None, run_dir: str | None, form: str) -> int:
     """Say what a restart with this berth will do.
 
     Run it with the new version before it takes the place of the old one. It says whether this version can read the state of
@@ -39,6 +40,11 @@ def upgrade(*, check: bool, config_path: str | None, state_dir: str | None, run_
     except ConfigError as error:
         complain(error)
         return 1
+    if form == "json":
+        findings = list(_findings(config))
+        may_restart = not any(is_obstacle for _, is_obstacle in findings)
+        print_json({"may_restart": may_restart, "findings": [{"text": text, "obstacle": is_obstacle} for text, is_obstacle in findings]})
+        return 0 if may_restart else 1
     obstacles = 0
     for line, is_obstacle in _findings(config):
         print(f"{'NO: ' if is_obstacle else ''}{line}")

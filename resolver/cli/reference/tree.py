@@ -12,9 +12,11 @@ HELP_SECTIONS = (
         title="Exit status",
         rows=(
             ("0", "Success."),
-            ("1", "Refused or failed."),
+            ("1", "Refused or failed; of commands that answer a question, the answer is no."),
             ("2", "Wrong usage."),
+            ("124", "Of run: --timeout has ended the command."),
             ("125 to 127", "Of run and exec: berth failed (125), the command can't be executed (126) or was not found (127)."),
+            ("130", "Interrupted by Ctrl-C."),
             ("other", "Of run and exec: the command's own exit status, 128 + n after signal n."),
         ),
     ),

@@ -255,7 +255,7 @@ def test_a_name_that_is_missing_is_named_as_the_help_names_it(berth, command):  
         ("network create --ipv6=perhaps front", "--ipv6 perhaps: it should be true or false"),
         ("inspect --type image web", "--type image: it should be container, sandbox or network"),
         ("node ls --format yaml", "--format yaml: it should be table or json"),
-        ("graph --format mermiad", "--format mermiad: it should be text, mermaid or dot; did you mean mermaid?"),
+        ("graph --format mermiad", "--format mermiad: it should be text, mermaid, dot or json; did you mean mermaid?"),
         ("daemon stpo", "action stpo: it should be stop"),
         ("completion ksh", "shell ksh: it should be bash, fish or zsh"),
     ],
