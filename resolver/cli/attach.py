@@ -8,7 +8,7 @@ import sys
 from resolver.cli.client import Refused, call
 from resolver.cli.egress_files import with_files
 from resolver.cli.outcome import outcome
-from resolver.cli.output import print_plan, print_warnings
+from resolver.cli.output import print_json, print_plan, print_warnings
 from resolver.cli.sandbox_options import BadOption, sandbox_body
 from resolver.cli.sandbox_parser import arguments_of, usage_error
 from resolver.rootless import places
@@ -59,10 +59,15 @@ def _attach(arguments: list[str]) -> int:
         body["egress"] = with_files(body["egress"])
     if "pid" in body and places.is_nest():
         body["pid"] = _pid_in_nest(body["pid"])
+    is_json = values.get("format") == "json"
     if values.get("dry_run"):
-        print_plan(call("POST", "/v1/sandboxes?dry_run=1", body))
+        plan = call("POST", "/v1/sandboxes?dry_run=1", body)
+        print_json(plan) if is_json else print_plan(plan)
         return 0
     sandbox = call("POST", "/v1/sandboxes", body)
+    if is_json:
+        print_json(sandbox)
+        return 0
     print_warnings(sandbox)
     print(sandbox["id"])
     if sandbox.get("waits"):

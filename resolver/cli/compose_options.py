@@ -61,7 +61,7 @@ OPTIONS: dict[str, tuple[Row, ...]] = {
         *_SELECTION, *_DRY_RUN,
         *_rows("-d,--detach --wait --wait-timeout= --scale= --no-deps --remove-orphans --force-recreate --always-recreate-deps "
                "--no-recreate -t,--timeout= --abort-on-container-exit --abort-on-container-failure --exit-code-from= --no-log-prefix "
-               "--timestamps --attach= --no-attach= --attach-dependencies --progress="),
+               "--timestamps --attach= --no-attach= --attach-dependencies --progress= --format="),
         *_so_anyway("--build --no-build --quiet-build --pull= --quiet-pull -V,--renew-anon-volumes -y,--yes --no-color"),
         *_rows("--no-start", "a sandbox is there only with its command, so nothing is created without being started; "
                              "`berth up --dry-run` prints what would be created"),
@@ -71,7 +71,7 @@ OPTIONS: dict[str, tuple[Row, ...]] = {
     ),
     "down": (
         *_SELECTION, *_DRY_RUN,
-        *_rows("-t,--timeout= -v,--volumes"), *_so_anyway("--remove-orphans --rmi="),
+        *_rows("-t,--timeout= -v,--volumes --format="), *_so_anyway("--remove-orphans --rmi="),
     ),
     "config": (
         *_SELECTION, *_READS_ONLY,
@@ -95,23 +95,23 @@ OPTIONS: dict[str, tuple[Row, ...]] = {
     "ps": (*_rows("-a,--all -f,--filter= --format= --no-trunc -q,--quiet --services --status= --orphans"), *_READS_ONLY),
     "ls": (*_rows("-a,--all -f,--filter= --format= -q,--quiet --no-trunc"), *_READS_ONLY),
     "logs": (
-        *_rows("-f,--follow --index= --no-log-prefix --since= --until= -n,--tail= -t,--timestamps"), *_READS_ONLY,
+        *_rows("-f,--follow --index= --no-log-prefix --since= --until= -n,--tail= -t,--timestamps --format="), *_READS_ONLY,
         *_so_anyway("--no-color"),
     ),
-    "stop": (*_rows("-t,--timeout= -s,--signal="), *_DRY_RUN),
-    "start": (*_rows("-a,--attach --wait --wait-timeout="), *_DRY_RUN),
-    "restart": (*_rows("-t,--timeout= -s,--signal= --no-deps"), *_DRY_RUN),
+    "stop": (*_rows("-t,--timeout= -s,--signal= --format="), *_DRY_RUN),
+    "start": (*_rows("-a,--attach --wait --wait-timeout= --format="), *_DRY_RUN),
+    "restart": (*_rows("-t,--timeout= -s,--signal= --no-deps --format="), *_DRY_RUN),
     "kill": (
-        *_rows("-s,--signal="), *_DRY_RUN,
+        *_rows("-s,--signal= --format="), *_DRY_RUN,
         *_rows("--remove-orphans", "`berth up --remove-orphans` removes what the file no longer has"),
     ),
-    "rm": (*_rows("-f,--force -s,--stop"), *_DRY_RUN, *_so_anyway("-v,--volumes -a,--all")),
-    "wait": (*_rows("--down-project"), *_READS_ONLY),
-    "port": (*_rows("--index= --protocol="), *_READS_ONLY),
-    "top": _READS_ONLY,
+    "rm": (*_rows("-f,--force -s,--stop --format="), *_DRY_RUN, *_so_anyway("-v,--volumes -a,--all")),
+    "wait": (*_rows("--down-project --format="), *_READS_ONLY),
+    "port": (*_rows("--index= --protocol= --format="), *_READS_ONLY),
+    "top": (*_rows("--format="), *_READS_ONLY),
     "stats": (*_rows("--format= --no-stream --no-trunc -a,--all"), *_READS_ONLY),
     "events": (*_rows("--json --since= --until= -f,--filter= --format="), *_READS_ONLY),
-    "scale": (*_rows("--no-deps"), *_DRY_RUN),
+    "scale": (*_rows("--no-deps --format="), *_DRY_RUN),
     "version": (*_rows("-f,--format= --short"), *_READS_ONLY),
 }  # fmt: skip
 """Command → what may stand behind it."""

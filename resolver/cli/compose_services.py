@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from resolver.cli.client import SERVICE_LABEL, Refused, call, sandboxes_path
 from resolver.cli.compose_options import FALSE, Read
 from resolver.cli.compose_selection import Given, project_of, selection_of
+from resolver.cli.output import print_json, print_steps
 from resolver.cli.projects import of_project
 from resolver.cli.sandbox_parser import usage_error
 from resolver.cli.words import nearest_or_all
@@ -68,10 +69,11 @@ def on_services(command: str, words: Sequence[str], given: Given, run: Callable[
         return _on_nothing(command, names, scope.project)
     if command == "port" and rest and "/" not in rest[0]:
         rest[0] += f"/{found.values.get('--protocol', ('tcp',))[-1]}"
+    is_json = "--format=json" in found.options
     if "--dry-run" in found.values:
-        return _print_dry_run(command, scope, up)
+        return _print_dry_run(command, scope, up, is_json=is_json)
     if found.values.get("--down-project", FALSE)[-1] not in FALSE:
-        return _wait_and_take_down(scope, up)
+        return _wait_and_take_down(scope, up, is_json=is_json)
     operands = [f"--service={name}" for name in up] if command == "events" else up
     code = run([command, "--project", scope.project, *found.options, *operands, *rest])
     if code == 0 and found.values.get("--wait", FALSE)[-1] not in FALSE:
@@ -90,11 +92,13 @@ def _on_nothing(command: str, names: Sequence[str], project: str) -> int:
     return 0
 
 
-def _print_dry_run(command: str, scope: Scope, names: Sequence[str]) -> int:
-    for member in _meant(scope, names):
-        run = member.get("run")
-        if run is not None and (run["state"] == "exited") == (command == "start"):
-            print(f"{member['name']} is {_DONE[command]}")
+def _print_dry_run(command: str, scope: Scope, names: Sequence[str], *, is_json: bool) -> int:
+    changing = [
+        member
+        for member in _meant(scope, names)
+        if member.get("run") is not None and (member["run"]["state"] == "exited") == (command == "start")
+    ]
+    print_steps([f"{member['name']} is {_DONE[command]}" for member in changing], is_json=is_json)
     return 0
 
 
@@ -126,18 +130,22 @@ def _seconds(text: str) -> float:
     return float(text)
 
 
-def _wait_and_take_down(scope: Scope, names: Sequence[str]) -> int:
+def _wait_and_take_down(scope: Scope, names: Sequence[str], *, is_json: bool) -> int:
     """Wait until the first of the services has ended, take the project down, and return its exit code."""
     from resolver.cli.up.down import remove_project
     from resolver.cli.up.session import LOOK
 
     while True:
-        runs = [member["run"] for member in _meant(scope, names) if member.get("run") is not None]
-        ended = [run for run in runs if run["state"] == "exited"]
-        if ended or not runs:
+        started = [member for member in _meant(scope, names) if member.get("run") is not None]
+        ended = [member for member in started if member["run"]["state"] == "exited"]
+        if ended or not started:
             break
         time.sleep(LOOK)
-    code = int(min(ended, key=lambda run: run["ended"])["exit_code"]) if ended else 0
-    print(code)
+    first = min(ended, key=lambda member: member["run"]["ended"], default=None)
+    code = int(first["run"]["exit_code"]) if first is not None else 0
+    if is_json:
+        print_json([{"id": first["id"], "name": first["name"], "exit_code": code}] if first is not None else [])
+    else:
+        print(code)
     remove_project(scope.project, None, call)
     return code

@@ -58,6 +58,15 @@ def print_plan(plan: dict[str, Any]) -> None:
     print_warnings(plan)
 
 
+def print_steps(steps: Sequence[str], *, is_json: bool) -> None:
+    """Print what a command would do, a line each, or as JSON in the form of a dry run of the admin API."""
+    if is_json:
+        print_json({"steps": steps, "warnings": []})
+        return
+    for step in steps:
+        print(step)
+
+
 def print_warnings(response: dict[str, Any]) -> None:
     """Print the warnings of a response, each on a line of standard error."""
     for warning in response["warnings"]:

@@ -320,6 +320,8 @@ OPTIONS = (
     _habit(("-t", "--tty"), "Let the command have the terminal: it always has, unless detached.", ("run", "exec"), docker="--tty"),
     _habit(("-T", "--no-tty", "--no-TTY"), "Make no terminal of its own: none ever is.", ("exec",)),
     _client(("--dry-run",), "Print the steps and change nothing.", ("run", "attach", "create"), kind=_FLAG),
+    _client(("--format",), "How to print: table or json.", ("attach",), metavar="FORMAT", default="table", only=("table", "json"),
+            otherwise="it should be table or json"),
 )
 # fmt: on
 

@@ -9,7 +9,7 @@ import click
 
 from resolver.cli.command_table import COMPOSE_ROWS
 from resolver.cli.commands.declare import command, group, option
-from resolver.cli.commands.options import DIRECTORY, FILE
+from resolver.cli.commands.options import DIRECTORY, FILE, FORMAT
 
 if TYPE_CHECKING:
     from resolver.cli.up.project_file import Selection
@@ -114,6 +114,7 @@ def selection_of(given: dict[str, Any]) -> Selection:
     help="Whether what takes longer than a second is told on standard error.",
 )
 @option("--dry-run", is_flag=True, help="Print what would be done and do nothing.")
+@FORMAT
 def up(*, services: tuple[str, ...], **given: Any) -> int:
     """Start a Compose project.
 
@@ -138,6 +139,8 @@ def up(*, services: tuple[str, ...], **given: Any) -> int:
         raise _usage("--wait-timeout is for --wait: add it")
     if given["attach"] and given["attach_dependencies"]:
         raise _usage("--attach can't go with --attach-dependencies: leave one of them out")
+    if given["form"] == "json" and not (detach or given["dry_run"]):
+        raise _usage("--format json needs -d, --wait or --dry-run: without them the output of the services is printed")
     return whole.up(
         selection_of({name: given[name] for name in _OWN}),
         Options(
@@ -163,6 +166,7 @@ def up(*, services: tuple[str, ...], **given: Any) -> int:
             timestamps=given["timestamps"],
             quiet=given["progress"] == "quiet",
             dry_run=given["dry_run"],
+            is_json=given["form"] == "json",
         ),
     )
 
@@ -193,7 +197,8 @@ def _usage(text: str) -> click.UsageError:
 @option("-v", "--volumes", is_flag=True, help="Remove volumes too: there are none.", group="Always so", expose_value=False)
 @option("--remove-orphans", is_flag=True, help="Remove what the file no longer has.", group="Always so", expose_value=False)
 @option("--dry-run", is_flag=True, help="Print what would be removed and do nothing.")
-def down(*, services: tuple[str, ...], timeout: float | None, dry_run: bool, **selection: Any) -> int:
+@FORMAT
+def down(*, services: tuple[str, ...], timeout: float | None, dry_run: bool, form: str, **selection: Any) -> int:
     """Remove a Compose project.
 
     Each command gets its stop signal, what depends on others first, and KILL when its grace has passed. SERVICE limits it to the
@@ -201,7 +206,7 @@ def down(*, services: tuple[str, ...], timeout: float | None, dry_run: bool, **s
     """
     from resolver.cli.up.down import down as take_down
 
-    return take_down(selection_of(selection), services, timeout, dry_run=dry_run)
+    return take_down(selection_of(selection), services, timeout, dry_run=dry_run, is_json=form == "json")
 
 
 @command(examples=("berth config", "berth config --format json -f compose.yaml -f compose.test.yaml", "berth config --services"))

@@ -8,6 +8,7 @@ import click
 
 from resolver.cli.commands.compose import selection_of, takes_project
 from resolver.cli.commands.declare import command, option
+from resolver.cli.commands.options import FORMAT
 
 
 @command(examples=("berth compose scale web=3", "berth compose scale --no-deps web=3 worker=2"))
@@ -15,7 +16,8 @@ from resolver.cli.commands.declare import command, option
 @click.argument("numbers", nargs=-1, required=True, metavar="SERVICE=NUMBER...")
 @option("--no-deps", is_flag=True, help="Do not start what SERVICE depends on.")
 @option("--dry-run", is_flag=True, help="Print what would be done and do nothing.")
-def scale(*, numbers: tuple[str, ...], no_deps: bool, dry_run: bool, **selection: Any) -> int:
+@FORMAT
+def scale(*, numbers: tuple[str, ...], no_deps: bool, dry_run: bool, form: str, **selection: Any) -> int:
     """Start or remove replicas of services.
 
     As `berth up -d --scale SERVICE=NUMBER SERVICE`, but what SERVICE depends on is only started, and keeps its number of replicas.
@@ -29,4 +31,4 @@ def scale(*, numbers: tuple[str, ...], no_deps: bool, dry_run: bool, **selection
     except ValueError as error:
         raise click.UsageError(str(error), click.get_current_context()) from error
     asked = Asked(services=tuple(wanted), no_deps=no_deps, spared=Spared.DEPENDENCIES)
-    return up(selection_of(selection), Options(detach=True, asked=asked, scale=wanted, dry_run=dry_run))
+    return up(selection_of(selection), Options(detach=True, asked=asked, scale=wanted, dry_run=dry_run, is_json=form == "json"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resolver.cli.changed import Changed
 from resolver.cli.client import NoDaemon, Refused, call
 from resolver.cli.command_table import HOST_DNS_ROWS
 from resolver.cli.commands.declare import command, group, option
@@ -47,7 +48,8 @@ def host_dns() -> None:
 @_ROOT
 @_NO_RESTART
 @_DRY_RUN
-def enable(kind: str | None, hosts: bool, config_path: str | None, root: str, no_restart: bool, dry_run: bool) -> int:
+@FORMAT
+def enable(kind: str | None, hosts: bool, config_path: str | None, root: str, no_restart: bool, dry_run: bool, form: str) -> int:
     """Have this host's name server ask berth for its names.
 
     Prints each file that it writes, with what it writes.
@@ -64,23 +66,25 @@ def enable(kind: str | None, hosts: bool, config_path: str | None, root: str, no
     except Unusable as error:
         raise Refused(str(error)) from error
     changes = [change for change in setup.changes if not files.is_there(change)]
-    for change in changes:
-        _show(change)
-        if not dry_run:
-            with _refused(change.path):
-                files.make(change)
-    if not changes:
-        complain(f"{TITLES[chosen]} is set up already")
-    _fill_hosts(files, setup, dry_run=dry_run)
-    wanted = setup.commands if changes else ()
-    return _have_it_read(wanted, TITLES[chosen], is_elsewhere=root != "/" or no_restart, dry_run=dry_run)
+    with Changed(form) as changed:
+        for change in changes:
+            _show(change, changed)
+            if not dry_run:
+                with _refused(change.path):
+                    files.make(change)
+        if not changes:
+            complain(f"{TITLES[chosen]} is set up already")
+        _fill_hosts(files, setup, dry_run=dry_run)
+        wanted = setup.commands if changes else ()
+        return _have_it_read(wanted, TITLES[chosen], changed, is_elsewhere=root != "/" or no_restart, dry_run=dry_run)
 
 
 @command(examples=("berth host-dns disable",))
 @_ROOT
 @_NO_RESTART
 @_DRY_RUN
-def disable(root: str, no_restart: bool, dry_run: bool) -> int:
+@FORMAT
+def disable(root: str, no_restart: bool, dry_run: bool, form: str) -> int:
     """Take back what `enable` has changed.
 
     Every file is then as it was before, to the last octet.
@@ -92,18 +96,19 @@ def disable(root: str, no_restart: bool, dry_run: bool) -> int:
         _check_rights(root)
     files = Files(root)
     found = list(files.found())
-    for _, path in found:
-        print(f"take back {path}")
-        if not dry_run:
-            with _refused(path):
-                files.take_back(path)
-    if not found:
-        complain("nothing is set up")
-    failed = 0
-    for kind in dict.fromkeys(kind for kind, _ in found):
-        commands = SETUPS[kind](Server("127.0.0.153", 53, "berth.internal"), lambda _: None).commands
-        failed |= _have_it_read(commands, TITLES[kind], is_elsewhere=root != "/" or no_restart, dry_run=dry_run)
-    return failed
+    with Changed(form) as changed:
+        for _, path in found:
+            changed.tell_as(f"take back {path}", change="take back", file=path)
+            if not dry_run:
+                with _refused(path):
+                    files.take_back(path)
+        if not found:
+            complain("nothing is set up")
+        failed = 0
+        for kind in dict.fromkeys(kind for kind, _ in found):
+            commands = SETUPS[kind](Server("127.0.0.153", 53, "berth.internal"), lambda _: None).commands
+            failed |= _have_it_read(commands, TITLES[kind], changed, is_elsewhere=root != "/" or no_restart, dry_run=dry_run)
+        return failed
 
 
 @command(examples=("berth host-dns status",))
@@ -182,16 +187,16 @@ def _server(config: DaemonConfig, *, needed: bool) -> Server:
     return Server(*parse_host_listen(config.host_listen), config.suffix)
 
 
-def _show(change: OwnFile | Block) -> None:
+def _show(change: OwnFile | Block, changed: Changed) -> None:
     match change:
         case OwnFile():
-            print(f"write {change.path}:")
+            what = "write"
             lines: Sequence[str] = [HEADER, *change.text.splitlines()]
         case Block():
-            print(f"{'put first in' if change.at_start else 'add to'} {change.path}:")
-            lines = change.lines or ["(the names, which the daemon keeps current)"]
-    for line in lines:
-        print(f"  {line}")
+            what = "put first in" if change.at_start else "add to"
+            lines = change.lines
+    shown = lines or ["(the names, which the daemon keeps current)"]
+    changed.tell_as("\n  ".join((f"{what} {change.path}:", *shown)), change=what, file=change.path, lines=[*lines])
 
 
 def _fill_hosts(files: Files, setup: Setup, *, dry_run: bool) -> None:
@@ -215,7 +220,7 @@ def _refused(path: str) -> Iterator[None]:
         raise Refused(f"{path}: {error.strerror}; what comes after it is as it was") from error
 
 
-def _have_it_read(commands: Sequence[Sequence[str]], title: str, *, is_elsewhere: bool, dry_run: bool) -> int:
+def _have_it_read(commands: Sequence[Sequence[str]], title: str, changed: Changed, *, is_elsewhere: bool, dry_run: bool) -> int:
     """Run a command that has a name server read its configuration, or say that it has to; return the exit code."""
     from resolver.cli.host_dns import apply
 
@@ -223,7 +228,7 @@ def _have_it_read(commands: Sequence[Sequence[str]], title: str, *, is_elsewhere
         return 0
     tried = [] if is_elsewhere else apply.runnable(commands)
     for words in tried:
-        print(f"run {' '.join(words)}")
+        changed.tell_as(f"run {' '.join(words)}", change="run", command=[*words])
         said = None if dry_run else apply.run(words)
         if said is None:
             return 0

@@ -15,17 +15,18 @@ from typing import Any
 import click
 
 from resolver.cli import starting
+from resolver.cli.changed import Changed
 from resolver.cli.client import SERVICE_LABEL, NoDaemon, Refused, call
 from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.meant import for_each, meant
 from resolver.cli.commands.moments import moment
-from resolver.cli.commands.options import PROJECT, SANDBOX, Seconds, each
+from resolver.cli.commands.options import FORMAT, PROJECT, SANDBOX, Seconds, each
 from resolver.cli.commands.processes import recorded_exit_code, send_signal
 from resolver.cli.commands.prune_filters import prune_body
+from resolver.cli.line_formats import Write, as_json, as_text
 from resolver.cli.output_lines import Line, Reader, chosen, stamp
 from resolver.cli.sandbox_fields import is_stopped
 from resolver.cli.starting import check_stays, prepare_to_start, start_stopped
-from resolver.printable import printable
 
 _LOOK = 0.1
 """Seconds between looks for new lines."""
@@ -45,13 +46,15 @@ _SIGNAL = option("-s", "--signal", "name", metavar="SIGNAL", help="Signal that a
 @_TIMEOUT
 @_SIGNAL
 @PROJECT
-def stop(names: tuple[str, ...], timeout: float | None, name: str | None, project: str | None) -> int:
+@FORMAT
+def stop(names: tuple[str, ...], timeout: float | None, name: str | None, project: str | None, form: str) -> int:
     """Stop what runs in sandboxes.
 
     The command gets SIGTERM, and SIGKILL after 10 seconds. A sandbox of `run -d` or `up -d` stays, stopped: its name, its output and
     the exit code are kept, its addresses and ports are free. Any other is removed.
     """
-    return for_each(names, project, lambda sandbox: _stop(sandbox, timeout, name))
+    with Changed(form) as changed:
+        return for_each(names, project, lambda sandbox: _stop(sandbox, timeout, name), changed)
 
 
 @command(examples=("berth start web",))
@@ -62,25 +65,30 @@ def stop(names: tuple[str, ...], timeout: float | None, name: str | None, projec
 )  # fmt: skip
 @option("--due", is_flag=True, help="Those that their restart policy starts when a daemon has started; for its service.")
 @PROJECT
-def start(names: tuple[str, ...], attach: bool, due: bool, project: str | None) -> int:
+@FORMAT
+def start(names: tuple[str, ...], attach: bool, due: bool, project: str | None, form: str) -> int:
     """Start stopped sandboxes again.
 
     With the same command, variables, networks, aliases and ports. Addresses may be others, unless they were given. Needs root.
     """
     prepare_to_start()
+    if attach and form == "json":
+        raise click.UsageError("--format json can't go with -a, which prints what the command prints", click.get_current_context())
     if attach:
         return _start_attached(names, project)
     if not due:
-        return for_each(names, project, start_stopped, shared_first=True)
+        with Changed(form) as changed:
+            return for_each(names, project, start_stopped, changed, shared_first=True)
     if names or project is not None:
         raise click.UsageError("--due is about all sandboxes; leave their names out", click.get_current_context())
     found = {sandbox["name"]: sandbox for sandbox in starting.due()}
 
     def one(name: str) -> None:
         start_stopped(found[name])
-        print(name)
+        changed.tell(name, id=found[name]["id"])
 
-    return each(tuple(found), one)
+    with Changed(form) as changed:
+        return each(tuple(found), one)
 
 
 def _start_attached(names: tuple[str, ...], project: str | None) -> int:
@@ -104,7 +112,7 @@ def _start_attached(names: tuple[str, ...], project: str | None) -> int:
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, hand_on)
-        _follow([(sandbox, None, reader)], False, None)
+        _follow([(sandbox, as_text(None, timestamps=False), reader)], None)
     finally:
         reader.close()
     code = recorded_exit_code(sandbox, None)
@@ -117,7 +125,8 @@ def _start_attached(names: tuple[str, ...], project: str | None) -> int:
 @_SIGNAL
 @PROJECT
 @option("--no-deps", is_flag=True, help="With --project: without services that are restarted with these.")
-def restart(names: tuple[str, ...], timeout: float | None, name: str | None, project: str | None, no_deps: bool) -> int:
+@FORMAT
+def restart(names: tuple[str, ...], timeout: float | None, name: str | None, project: str | None, no_deps: bool, form: str) -> int:
     """Stop sandboxes and start them again.
 
     Those that are stopped are only started. Needs root.
@@ -129,9 +138,10 @@ def restart(names: tuple[str, ...], timeout: float | None, name: str | None, pro
         _stop(sandbox, timeout, name)
         start_stopped(call("GET", f"/v1/sandboxes/{sandbox['id']}"))
 
-    code = for_each(names, project, restart_one, shared_first=True)
-    others = () if no_deps else _restarted_with(names, project)
-    return max(code, for_each(others, project, restart_one)) if others else code
+    with Changed(form) as changed:
+        code = for_each(names, project, restart_one, changed, shared_first=True)
+        others = () if no_deps else _restarted_with(names, project)
+        return max(code, for_each(others, project, restart_one, changed)) if others else code
 
 
 def _restarted_with(names: tuple[str, ...], project: str | None) -> tuple[str, ...]:
@@ -161,7 +171,8 @@ def _stop(sandbox: dict[str, Any], timeout: float | None, name: str | None) -> N
     help="Only those with label=, without label!=, or created before until= (24h ago, or a time).",
 )
 @option("--networks", is_flag=True, help="Networks that nobody uses too, as `docker system prune`.")
-def prune(force: bool, filters: tuple[str, ...], networks: bool) -> None:
+@FORMAT
+def prune(force: bool, filters: tuple[str, ...], networks: bool, form: str) -> None:
     """Remove stopped sandboxes.
 
     Their output and their exit codes are removed too.
@@ -169,10 +180,11 @@ def prune(force: bool, filters: tuple[str, ...], networks: bool) -> None:
     body = prune_body(filters)
     if not force:
         click.confirm(f"Remove all stopped sandboxes{' and all networks without endpoints' if networks else ''}?", abort=True)
-    for name in call("POST", "/v1/sandboxes/prune", body)["removed"]:
-        print(name)
-    for name in call("POST", "/v1/networks/prune", body)["removed"] if networks else ():
-        print(name)
+    with Changed(form) as changed:
+        for name in call("POST", "/v1/sandboxes/prune", body)["removed"]:
+            changed.tell(name, object="sandbox")
+        for name in call("POST", "/v1/networks/prune", body)["removed"] if networks else ():
+            changed.tell(name, object="network")
 
 
 @command(examples=("berth logs web", "berth logs -f --tail 20 web db", "berth logs --since 10m -t web"))
@@ -185,9 +197,17 @@ def prune(force: bool, filters: tuple[str, ...], networks: bool) -> None:
 @option("--no-log-prefix", is_flag=True, help="Without the name before each line, where several are shown.")
 @option("--index", type=click.IntRange(min=1), metavar="NUMBER", help="With --project: only this replica of each service.")
 @PROJECT
+@option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print; json: an object for each line, with sandbox, time, stream and text.",
+)
 def logs(
     names: tuple[str, ...], follow: bool, tail: str, since: str | None, until: str | None, timestamps: bool, no_log_prefix: bool,
-    project: str | None, index: int | None,
+    project: str | None, index: int | None, form: str,
 ) -> None:  # fmt: skip
     """Print what the commands of sandboxes have printed.
 
@@ -205,24 +225,29 @@ def logs(
     kept = [sandbox for sandbox in sandboxes if sandbox.get("run") is not None]
     width = max((len(sandbox["name"]) for sandbox in kept), default=0)
     is_prefixed = (len(sandboxes) > 1 or project is not None) and not no_log_prefix
-    prefixes = [f"{sandbox['name'].ljust(width)} | " if is_prefixed else None for sandbox in kept]
-    readers = [(sandbox, prefix, Reader(sandbox["run"]["output"])) for sandbox, prefix in zip(kept, prefixes, strict=True)]
+
+    def format_of(name: str) -> Write:
+        if form == "json":
+            return as_json(name)
+        return as_text(f"{name.ljust(width)} | " if is_prefixed else None, timestamps=timestamps)
+
+    readers = [(sandbox, format_of(sandbox["name"]), Reader(sandbox["run"]["output"])) for sandbox in kept]
     try:
 
-        def lines_of(sandbox: dict[str, Any], reader: Reader, prefix: str | None) -> Iterator[tuple[Line, str | None]]:
+        def lines_of(sandbox: dict[str, Any], reader: Reader, write: Write) -> Iterator[tuple[Line, Write]]:
             written = chain(reader.lines(), reader.rest() if is_stopped(sandbox) or not follow else ())
             lines = chosen(written, tail=number, since=first, until=last)
             if follow and number is not None:
                 # A last line that goes on is printed when it is whole, and is one of them.
                 lines = [*lines]
                 lines = lines[max(0, len(lines) + reader.unfinished() - number) :]
-            return ((line, prefix) for line in lines)
+            return ((line, write) for line in lines)
 
-        each_one = [lines_of(sandbox, reader, prefix) for sandbox, prefix, reader in readers]
+        each_one = [lines_of(sandbox, reader, write) for sandbox, write, reader in readers]
         # Merged as they are read: nothing holds 30 MB of short lines.
-        _print(heapq.merge(*each_one, key=_time), timestamps=timestamps)
+        _print(heapq.merge(*each_one, key=_time))
         if follow:
-            _follow(readers, timestamps, last)
+            _follow(readers, last)
     except PermissionError as error:
         raise Refused("the output of commands can be read by root only: use sudo") from error
     finally:
@@ -241,42 +266,30 @@ def _is_in_foreground(sandbox: dict[str, Any]) -> bool:
     return False
 
 
-def _print(lines: Iterable[tuple[Line, str | None]], *, timestamps: bool) -> None:
-    """Print (line, prefix) pairs."""
-    for line, prefix in lines:
-        _write(line, prefix, timestamps)
+def _print(lines: Iterable[tuple[Line, Write]]) -> None:
+    for line, write in lines:
+        write(line)
     sys.stdout.flush()
     sys.stderr.flush()
 
 
-def _time(pair: tuple[Line, str | None]) -> str:
+def _time(pair: tuple[Line, Write]) -> str:
     return pair[0].time
 
 
-def _write(line: Line, prefix: str | None, timestamps: bool) -> None:
-    when = f"{line.time} " if timestamps else ""
-    if prefix is not None:
-        text = printable(line.text.rstrip(b"\r\n").decode(errors="replace"))
-        sys.stdout.write(f"{prefix}{when}{text}\n")
-        return
-    stream = sys.stderr if line.stream == "stderr" else sys.stdout
-    stream.flush()
-    stream.buffer.write(when.encode() + line.text)
-
-
-def _follow(readers: list[tuple[dict[str, Any], str | None, Reader]], timestamps: bool, last: str | None) -> None:
+def _follow(readers: list[tuple[dict[str, Any], Write, Reader]], last: str | None) -> None:
     """Print what comes, until all that is followed has ended, or until the time *last*."""
     idle = 0
     while readers and (last is None or stamp(time.time()) <= last):  # noqa: TID251 (this is where the clock is read)
         time.sleep(_LOOK)
-        lines = [(line, prefix) for _, prefix, reader in readers for line in reader.lines()]
-        _print(sorted(lines, key=_time), timestamps=timestamps)
+        lines = [(line, write) for _, write, reader in readers for line in reader.lines()]
+        _print(sorted(lines, key=_time))
         idle = 0 if lines else idle + 1
         if idle % _LOOKS_AT_STATE:
             continue
         ended = [one for one in readers if not _runs(one[0])]
-        left = [(line, prefix) for _, prefix, reader in ended for line in (*reader.lines(), *reader.rest())]
-        _print(sorted(left, key=_time), timestamps=timestamps)
+        left = [(line, write) for _, write, reader in ended for line in (*reader.lines(), *reader.rest())]
+        _print(sorted(left, key=_time))
         readers = [one for one in readers if one not in ended]
 
 

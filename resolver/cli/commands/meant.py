@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from resolver.cli.changed import Changed
 from resolver.cli.client import SERVICE_LABEL, Refused, call, find_sandbox, missing_service, sandboxes_path, service_members
 from resolver.cli.commands.options import each
 
@@ -61,12 +62,13 @@ def for_each(
     names: tuple[str, ...],
     project: str | None,
     action: Callable[[dict[str, Any]], None],
+    changed: Changed,
     *,
     stopped: bool = True,
     shared_first: bool = False,
     one_offs: bool = False,
 ) -> int:
-    """Do *action* for every sandbox that is meant, print its name as it was given, and return 1 if one failed. See `meant`.
+    """Do *action* for every sandbox that is meant, tell its name as it was given, and return 1 if one failed. See `meant`.
 
     *shared_first*: of a project, those whose network stacks others share before these.
     """
@@ -75,7 +77,7 @@ def for_each(
         def one(given: str) -> None:
             (sandbox,) = meant((given,), None, stopped=stopped)
             action(sandbox)
-            print(given)
+            changed.tell(given, id=sandbox["id"])
 
         return each(names, one)
     found = meant(names, project, stopped=stopped, one_offs=one_offs)
@@ -91,7 +93,7 @@ def for_each(
             service = members[name]["labels"].get(SERVICE_LABEL)
             raise Refused(f"{name}: service {service} has no `command` in the file, so nothing of it was started by berth")
         action(members[name])
-        print(name)
+        changed.tell(name, id=members[name]["id"])
 
     return each(tuple(members), member)
 

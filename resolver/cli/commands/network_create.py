@@ -9,9 +9,9 @@ import click
 
 from resolver.cli.client import call
 from resolver.cli.commands.declare import command, option
-from resolver.cli.commands.options import DRIVER, DRY_RUN, pairs
+from resolver.cli.commands.options import DRIVER, DRY_RUN, FORMAT, pairs
 from resolver.cli.egress_files import with_files
-from resolver.cli.output import print_plan, print_warnings
+from resolver.cli.output import print_json, print_plan, print_warnings
 from resolver.cli.record_line import record_of
 
 _ADDRESSES, _REACH = "Addresses", "Reach"
@@ -81,7 +81,8 @@ def _sections() -> Sequence[Any]:
     help="What sandboxes that join without rules of their own may reach; @./FILE and @LIST for lists.",
 )
 @DRY_RUN
-def create(**given: Any) -> None:
+@FORMAT
+def create(form: str, **given: Any) -> None:
     """Create a network called NAME."""
     dry_run = given.pop("dry_run")
     for text in given["auxiliary"]:
@@ -97,6 +98,9 @@ def create(**given: Any) -> None:
         given["records"] = records
     given["egress"] = with_files(given["egress"]) or None
     created = call("POST", f"/v1/networks{'?dry_run=1' if dry_run else ''}", given)
+    if form == "json":
+        print_json(created)
+        return
     if dry_run:
         print_plan(created)
         return

@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
+from resolver.cli.changed import Changed
 from resolver.cli.client import call, find_sandbox, segment
 from resolver.cli.command_table import NETWORK_ROWS
 from resolver.cli.commands.declare import command, group, option
-from resolver.cli.commands.options import DRY_RUN, NETWORK, SANDBOX, WAIT, each, remove, sandbox_option, taking_away
+from resolver.cli.commands.options import DRY_RUN, FORMAT, NETWORK, SANDBOX, WAIT, each, remove, sandbox_option, taking_away
 from resolver.cli.commands.prune_filters import prune_body
-from resolver.cli.output import print_plan, print_warnings
+from resolver.cli.output import print_json, print_plan, print_warnings
 from resolver.cli.sandbox_options import of_command, value_of
 
 
@@ -26,9 +27,13 @@ def network() -> None:
 @option("-f", "--force", is_flag=True, help="It is no failure if one does not exist.")
 @WAIT
 @DRY_RUN
-def rm(names: tuple[str, ...], force: bool, wait: bool, dry_run: bool) -> int:
+@FORMAT
+def rm(names: tuple[str, ...], force: bool, wait: bool, dry_run: bool, form: str) -> int:
     """Remove networks that have no endpoints."""
-    return each(names, lambda name: remove(f"/v1/networks/{segment(name)}", name, dry_run=dry_run, wait=wait), may_be_gone=force)
+    with Changed(form) as changed:
+        return each(
+            names, lambda name: remove(f"/v1/networks/{segment(name)}", name, changed, dry_run=dry_run, wait=wait), may_be_gone=force
+        )
 
 
 @command(examples=("berth network prune -f --filter until=24h",))
@@ -40,7 +45,8 @@ def rm(names: tuple[str, ...], force: bool, wait: bool, dry_run: bool) -> int:
     metavar="KEY=VALUE",
     help="Only networks with label=, without label!=, or created before until= (24h ago, or a time).",
 )
-def prune(force: bool, filters: tuple[str, ...]) -> None:
+@FORMAT
+def prune(force: bool, filters: tuple[str, ...], form: str) -> None:
     """Remove unused networks.
 
     All networks without endpoints are removed, or those of them that pass every filter.
@@ -48,8 +54,9 @@ def prune(force: bool, filters: tuple[str, ...]) -> None:
     body = prune_body(filters)
     if not force:
         click.confirm("Remove all networks without endpoints?" if not filters else "Remove these networks?", abort=True)
-    for name in call("POST", "/v1/networks/prune", body)["removed"]:
-        print(name)
+    with Changed(form) as changed:
+        for name in call("POST", "/v1/networks/prune", body)["removed"]:
+            changed.tell(name)
 
 
 def _connect_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -64,7 +71,8 @@ def _connect_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.argument("sandbox", type=SANDBOX)
 @_connect_options
 @DRY_RUN
-def connect(network_name: str, sandbox: str, dry_run: bool, **given: Any) -> None:
+@FORMAT
+def connect(network_name: str, sandbox: str, dry_run: bool, form: str, **given: Any) -> None:
     """Connect SANDBOX to NETWORK."""
     body = {"sandbox": find_sandbox(sandbox)["id"]}
     for row in of_command("connect"):
@@ -72,7 +80,7 @@ def connect(network_name: str, sandbox: str, dry_run: bool, **given: Any) -> Non
         if value not in (None, ()):
             body[row.field] = value_of(row, value if row.kind.repeats else [value])
     connected = call("POST", f"/v1/networks/{segment(network_name)}/connect{'?dry_run=1' if dry_run else ''}", body)
-    print_plan(connected) if dry_run else print_warnings(connected)
+    _print(connected, form, dry_run=dry_run)
 
 
 @command(examples=("berth network disconnect back db",))
@@ -80,9 +88,19 @@ def connect(network_name: str, sandbox: str, dry_run: bool, **given: Any) -> Non
 @click.argument("sandbox", type=SANDBOX)
 @WAIT
 @DRY_RUN
-def disconnect(network_name: str, sandbox: str, wait: bool, dry_run: bool) -> None:
+@FORMAT
+def disconnect(network_name: str, sandbox: str, wait: bool, dry_run: bool, form: str) -> None:
     """Disconnect SANDBOX from NETWORK."""
     body = {"sandbox": find_sandbox(sandbox)["id"]}
     path = f"/v1/networks/{segment(network_name)}/disconnect"
     disconnected = call("POST", taking_away(path, dry_run=dry_run, wait=wait), body)
-    print_plan(disconnected) if dry_run else print_warnings(disconnected)
+    _print(disconnected, form, dry_run=dry_run)
+
+
+def _print(response: dict[str, Any], form: str, *, dry_run: bool) -> None:
+    if form == "json":
+        print_json(response)
+    elif dry_run:
+        print_plan(response)
+    else:
+        print_warnings(response)

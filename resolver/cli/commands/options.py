@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
+from resolver.cli.changed import Changed
 from resolver.cli.client import NoDaemon, Refused, call
 from resolver.cli.commands.declare import option
-from resolver.cli.output import complain, print_plan
+from resolver.cli.output import complain
 from resolver.cli.sandbox_options import Kind, Option, flags_of
 
 
@@ -81,13 +82,13 @@ def taking_away(path: str, *, dry_run: bool, wait: bool) -> str:
     return f"{path}?dry_run=1" if dry_run else f"{path}?wait=gone" if wait else path
 
 
-def remove(path: str, name: str, *, dry_run: bool, wait: bool = False) -> None:
-    """Delete what is at *path* and print its name, or print the steps. *wait*: until its links are gone."""
+def remove(path: str, name: str, changed: Changed, *, dry_run: bool, wait: bool = False) -> None:
+    """Delete what is at *path*, which is called *name*, or tell the steps. *wait*: until its links are gone."""
     outcome = call("DELETE", taking_away(path, dry_run=dry_run, wait=wait))
     if dry_run:
-        print_plan(outcome)
+        changed.tell_plan(name, outcome)
     else:
-        print(name)
+        changed.tell(name)
 
 
 def each(names: tuple[str, ...], action: Callable[[str], None], *, may_be_gone: bool = False) -> int:

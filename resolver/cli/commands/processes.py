@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import click
 
 from resolver.cli import proc, ps_program, traffic
+from resolver.cli.changed import Changed
 from resolver.cli.client import NoDaemon, Refused, call, find_sandbox
 from resolver.cli.commands.declare import HELP, command, option
 from resolver.cli.commands.meant import for_each, meant
@@ -170,14 +171,16 @@ def _stats_listing(rows: list[dict[str, Any]], *, whole: bool) -> Listing:
 @click.argument("names", nargs=-1, type=SANDBOX, metavar="SANDBOX...")
 @option("-s", "--signal", "name", default="KILL", show_default=True, metavar="SIGNAL", help="Signal, by name or number.")
 @PROJECT
-def kill(names: tuple[str, ...], name: str, project: str | None) -> int:
+@FORMAT
+def kill(names: tuple[str, ...], name: str, project: str | None, form: str) -> int:
     """Send a signal to what runs in sandboxes.
 
     It goes to the command that was started; KILL ends everything in the sandbox. After KILL, and after the signal that stops
     it, no restart policy starts it again. Needs root.
     """
     number = _signal(name)
-    return for_each(names, project, lambda sandbox: send_signal(sandbox, number), stopped=False, one_offs=True)
+    with Changed(form) as changed:
+        return for_each(names, project, lambda sandbox: send_signal(sandbox, number), changed, stopped=False, one_offs=True)
 
 
 def _signal(text: str) -> int:

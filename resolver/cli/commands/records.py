@@ -32,13 +32,17 @@ def record() -> None:
 @click.argument("rtype", metavar="TYPE")
 @click.argument("value", nargs=-1, required=True, metavar="VALUE...")
 @option("--ttl", type=int, metavar="SECONDS", help="How long answers may be kept (default: the network's option ttl).")
-def record_add(network_name: str, name: str, rtype: str, value: tuple[str, ...], ttl: int | None) -> None:
+@FORMAT
+def record_add(network_name: str, name: str, rtype: str, value: tuple[str, ...], ttl: int | None, form: str) -> None:
     """Add a static name to NETWORK.
 
     VALUE is written as in a zone file. A target of one label, or one that ends in .NETWORK, is on NETWORK; any other is a full name.
     The NAME of a PTR record is an address.
     """
-    call("POST", f"/v1/networks/{segment(network_name)}/records", {"name": name, "type": rtype, "data": " ".join(value), "ttl": ttl})
+    body = {"name": name, "type": rtype, "data": " ".join(value), "ttl": ttl}
+    added = call("POST", f"/v1/networks/{segment(network_name)}/records", body)
+    if form == "json":
+        print_json(added)
 
 
 @command("remove", examples=("berth network record remove front www", "berth network record remove front printer A 192.168.1.20"))

@@ -11,8 +11,8 @@ import click
 from resolver.cli.client import call
 from resolver.cli.command_table import SANDBOX_ROWS
 from resolver.cli.commands.declare import command, group
-from resolver.cli.commands.options import sandbox_option
-from resolver.cli.output import print_plan, print_warnings
+from resolver.cli.commands.options import FORMAT, sandbox_option
+from resolver.cli.output import print_json, print_plan, print_warnings
 from resolver.cli.sandbox_options import BadOption, of_command, sandbox_body
 
 
@@ -36,7 +36,8 @@ def _given(value: Any) -> Any:
 @command(examples=("berth sandbox create web --network front -p 8080:80",))
 @click.argument("name")
 @_options
-def create(name: str, **given: Any) -> None:
+@FORMAT
+def create(name: str, form: str, **given: Any) -> None:
     """Create a sandbox that waits for whoever enters it.
 
     It has a network namespace, files, addresses and published ports, and its name resolves. It needs no process, and stays until
@@ -50,9 +51,13 @@ def create(name: str, **given: Any) -> None:
         raise click.UsageError(str(error), click.get_current_context()) from error
     body |= {"name": name, "default_network": True}
     if given["dry_run"]:
-        print_plan(call("POST", "/v1/sandboxes?dry_run=1", body))
+        plan = call("POST", "/v1/sandboxes?dry_run=1", body)
+        print_json(plan) if form == "json" else print_plan(plan)
         return
     made = call("POST", "/v1/sandboxes", body)
+    if form == "json":
+        print_json(made)
+        return
     print_warnings(made)
     print(made["id"])
     print(f"berth: resolv.conf, hosts, hostname and netns of {name} are in {made['by_name']}", file=sys.stderr)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from resolver.cli.changed import Changed
 from resolver.cli.client import Refused, call, find_sandbox, sandboxes_path, segment
 from resolver.cli.commands.declare import command, option
 from resolver.cli.commands.meant import meant
-from resolver.cli.commands.options import DRY_RUN, SANDBOX, WAIT, each, remove, taking_away
+from resolver.cli.commands.options import DRY_RUN, FORMAT, SANDBOX, WAIT, each, remove, taking_away
 from resolver.cli.output import complain, print_warnings
 from resolver.cli.sandbox_calls import delete
 
@@ -19,30 +20,34 @@ from resolver.cli.sandbox_calls import delete
 @WAIT
 @DRY_RUN
 @option("--project", metavar="NAME", help="Remove only what is stopped of this Compose project; SANDBOX is one of its services.")
-def rm(names: tuple[str, ...], force: bool, stop: bool, wait: bool, dry_run: bool, project: str | None) -> int:
+@FORMAT
+def rm(names: tuple[str, ...], force: bool, stop: bool, wait: bool, dry_run: bool, project: str | None, form: str) -> int:
     """Remove sandboxes.
 
     The processes that berth started in them end. Without --project running ones are removed in any case.
     """
     if project is not None:
-        return _remove_services(names, project, force=force, stop=stop, wait=wait, dry_run=dry_run)
+        with Changed(form) as changed:
+            return _remove_services(names, project, changed, force=force, stop=stop, wait=wait, dry_run=dry_run)
     if stop:
         raise click.UsageError("--stop is for services of a --project; others are stopped in any case", click.get_current_context())
     if not names:
         raise click.UsageError("SANDBOX is missing", click.get_current_context())
 
     def remove_one(name: str) -> None:
-        path = f"/v1/sandboxes/{_to_remove(name)}"
+        identity = _to_remove(name)
+        path = f"/v1/sandboxes/{identity}"
         if dry_run:
-            remove(path, name, dry_run=True)
+            remove(path, name, changed, dry_run=True)
         else:
             print_warnings({"warnings": delete(taking_away(path, dry_run=False, wait=wait), call)})
-            print(name)
+            changed.tell(name, id=identity)
 
-    return each(names, remove_one, may_be_gone=force)
+    with Changed(form) as changed:
+        return each(names, remove_one, may_be_gone=force)
 
 
-def _remove_services(names: tuple[str, ...], project: str, *, force: bool, stop: bool, wait: bool, dry_run: bool) -> int:
+def _remove_services(names: tuple[str, ...], project: str, changed: Changed, *, force: bool, stop: bool, wait: bool, dry_run: bool) -> int:
     members = meant(names, project, stopped=True)
     if stop and not dry_run:
         for member in members:
@@ -58,12 +63,13 @@ def _remove_services(names: tuple[str, ...], project: str, *, force: bool, stop:
         click.confirm(f"Remove {', '.join(found)}?", abort=True)
 
     def remove_one(name: str) -> None:
-        path = f"/v1/sandboxes/{found[name]['id']}"
+        identity = found[name]["id"]
+        path = f"/v1/sandboxes/{identity}"
         if dry_run:
-            remove(path, name, dry_run=True)
+            remove(path, name, changed, dry_run=True)
         else:
             delete(taking_away(path, dry_run=False, wait=wait), call)
-            print(name)
+            changed.tell(name, id=identity)
 
     return each(tuple(found), remove_one)
 

@@ -8,7 +8,7 @@ import sys
 
 from resolver.cli import enter
 from resolver.cli.client import NoDaemon, Refused, call, sandboxes_path
-from resolver.cli.output import complain
+from resolver.cli.output import complain, print_steps
 from resolver.cli.sandbox_calls import hold_for_a_moment
 from resolver.cli.system_calls import EnterFailed
 from resolver.cli.up import processes
@@ -56,6 +56,5 @@ def _print_changes(plan: UpPlan, options: Options, known: frozenset[str]) -> int
     except NoDaemon:
         sandboxes, networks = [], []
     changes = reconcile(plan, sandboxes, networks, options.asked, known=known)
-    for line in summary(changes, remove_orphans=options.remove_orphans):
-        print(line)
+    print_steps(summary(changes, remove_orphans=options.remove_orphans), is_json=options.is_json)
     return 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from resolver.cli.client import SERVICE_LABEL, Refused, call, sandboxes_path
 from resolver.cli.compose.sources import Steps
-from resolver.cli.output import complain, counted
+from resolver.cli.output import complain, counted, print_json, print_steps
 from resolver.cli.projects import of_project
 from resolver.cli.sandbox_calls import Call, delete
 from resolver.cli.up.follow import stop_and_remove
@@ -17,26 +17,32 @@ from resolver.cli.up.project_lock import ProjectLock
 from resolver.cli.words import nearest_or_all
 
 
-def down(selection: Selection, services: tuple[str, ...] = (), timeout: float | None = None, *, dry_run: bool = False) -> int:
+def down(
+    selection: Selection, services: tuple[str, ...] = (), timeout: float | None = None, *, dry_run: bool = False, is_json: bool = False
+) -> int:
     """Remove everything of the project that *selection* names, or of that in its files. *timeout*: see `stop_and_remove`.
 
     *services*: only the sandboxes of these, and the networks with the last one. *dry_run*: print it only.
+    *is_json*: print the names of what was removed, or would be, as JSON.
     """
     name = _name(selection)
     sandboxes, networks = _what_goes(name, services, lambda: services_of(selection))
     if not sandboxes and not networks:
         what = f"{', '.join(services)} of project {name}" if services else f"project {name}"
         complain(f"{what} is not up, so there is nothing to remove; `berth compose ls` lists those that are")
+        if is_json:
+            print_steps([], is_json=True) if dry_run else print_json({"sandboxes": [], "networks": []})
         return 0
     if dry_run:
-        for view in sandboxes:
-            print(f"{view['name']} is removed")
-        for view in networks:
-            print(f"network {view['name']} is removed")
+        steps = [f"{view['name']} is removed" for view in sandboxes] + [f"network {view['name']} is removed" for view in networks]
+        print_steps(steps, is_json=is_json)
         return 0
     gone = remove_project(name, timeout, call, lambda: _what_goes(name, services, lambda: services_of(selection)))
+    if is_json:
+        print_json({kind: [view["name"] for view in views] for kind, views in zip(("sandboxes", "networks"), gone, strict=True)})
+        return 0
     what = f"{', '.join(services)} of project {name} {'are' if len(services) > 1 else 'is'} down" if services else f"project {name} is down"
-    print(f"{what}: removed {counted(gone[0], 'sandbox')} and {counted(gone[1], 'network')}")
+    print(f"{what}: removed {counted(len(gone[0]), 'sandbox')} and {counted(len(gone[1]), 'network')}")
     return 0
 
 
@@ -69,8 +75,10 @@ def _what_goes(name: str, services: tuple[str, ...], known: Callable[[], Collect
     return sandboxes, networks if len(sandboxes) == len(everything) else []
 
 
-def remove_project(name: str, timeout: float | None, call: Call, find: Callable[[], tuple[Views, Views]] | None = None) -> tuple[int, int]:
-    """Stop and remove the sandboxes, then the networks of project *name*; return how many of each. *find*: what goes, not all."""
+def remove_project(
+    name: str, timeout: float | None, call: Call, find: Callable[[], tuple[Views, Views]] | None = None
+) -> tuple[Views, Views]:
+    """Stop and remove the sandboxes, then the networks of project *name*; return both. *find*: what goes, not all."""
     with ProjectLock(name):
         sandboxes, networks = _what_goes(name, (), tuple) if find is None else find()
         stop_and_remove(sandboxes, timeout, call)
@@ -83,7 +91,7 @@ def remove_project(name: str, timeout: float | None, call: Call, find: Callable[
         going = [network for network in networks if network["name"] not in kept]
         for network in going:
             delete(f"/v1/networks/{network['id']}", call)
-    return len(sandboxes), len(going)
+    return sandboxes, going
 
 
 def _kept(sandboxes: Views, networks: Views) -> dict[str, list[str]]:

@@ -46,7 +46,7 @@ class Options:
 
     *wait*, *wait_timeout*: return when all is up and healthy, Refused after so many seconds. *abort_on_exit*, *abort_on_failure*: stop
     everything as soon as a command has ended, or failed. *exit_code_from*: the service whose exit code is ours. *shows*: print what is up.
-    *quiet*: do not tell what takes long.
+    *quiet*: do not tell what takes long. *is_json*: print what is up, or what would be done, as JSON.
     """
 
     detach: bool = False
@@ -65,6 +65,7 @@ class Options:
     dry_run: bool = False
     shows: bool = True
     quiet: bool = False
+    is_json: bool = False
 
 
 def scale_of(text: str) -> tuple[str, int]:

@@ -58,7 +58,7 @@ class Session:
         self._known = known
         self._networks: list[dict[str, Any]] = []
         self._made: list[dict[str, Any]] = []
-        self._shown = Shown(call, detach=options.detach)
+        self._shown = Shown(call, detach=options.detach, is_json=options.is_json)
         # Service → its sandboxes; those that are there already may be others than the file has.
         self._names = {one.service.name: [str(body["name"]) for body in one.bodies] for one in plan.services}
         self._chosen = chosen_services(plan, options.asked, known)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from resolver.cli.client import Refused
-from resolver.cli.output import print_table
+from resolver.cli.output import print_json, print_table
 from resolver.cli.sandbox_calls import Call
 from resolver.cli.up.plan import table
 from resolver.cli.up.reconcile import place
@@ -16,9 +16,13 @@ View = Mapping[str, Any]
 
 
 class Shown:
-    """What is to be printed, service by service. *detach*: all of it at the end; otherwise before the services print anything."""
+    """What is to be printed, service by service.
 
-    def __init__(self, call: Call, *, detach: bool) -> None:
+    *detach*: all of it at the end; otherwise before the services print anything. *is_json*: as the admin API has it, at the end.
+    """
+
+    def __init__(self, call: Call, *, detach: bool, is_json: bool = False) -> None:
+        self._is_json = is_json
         self._call = call
         self._detach = detach
         self._services: list[list[View]] = [[]]
@@ -39,6 +43,9 @@ class Shown:
         shown = [sandbox for service in self._services for sandbox in sorted(service, key=place)]
         self._services = [[]]
         now = [self._current(sandbox) for sandbox in shown]
+        if self._is_json:
+            print_json(now)
+            return
         # What has ended already is shown as it was created.
         heading, *rows = table([current if current["endpoints"] else made for current, made in zip(now, shown, strict=True)])
         if rows or not self._has_printed:

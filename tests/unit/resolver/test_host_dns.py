@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resolver.cli.changed import Changed
 from resolver.cli.commands import host_dns
 from resolver.cli.host_dns.apply import Files, runnable
 from resolver.cli.host_dns.detect import detect
@@ -306,8 +307,8 @@ def test_a_command_that_fails_is_followed_by_the_next(monkeypatch):
     ran = []
     monkeypatch.setattr("resolver.cli.host_dns.apply.runnable", list)
     monkeypatch.setattr("resolver.cli.host_dns.apply.run", lambda words: ran.append(words[0]) or ("no control" if len(ran) < 3 else None))
-    assert host_dns._have_it_read([("a",), ("b",), ("c",), ("d",)], "X", is_elsewhere=False, dry_run=False) == 0
+    assert host_dns._have_it_read([("a",), ("b",), ("c",), ("d",)], "X", Changed("table"), is_elsewhere=False, dry_run=False) == 0
     assert ran == ["a", "b", "c"]
     monkeypatch.setattr("resolver.cli.host_dns.apply.run", lambda words: "no")
-    assert host_dns._have_it_read([("a",)], "X", is_elsewhere=False, dry_run=False) == 1
-    assert host_dns._have_it_read([("a",)], "X", is_elsewhere=True, dry_run=False) == 0
+    assert host_dns._have_it_read([("a",)], "X", Changed("table"), is_elsewhere=False, dry_run=False) == 1
+    assert host_dns._have_it_read([("a",)], "X", Changed("table"), is_elsewhere=True, dry_run=False) == 0

@@ -73,20 +73,23 @@ def test_attach_lacks_only_what_is_about_a_command():
         "interactive",
         "tty",
     }
-    assert attach - run == {"pid", "netns", "fd", "gateway", "follow"}
+    assert attach - run == {"pid", "netns", "fd", "gateway", "follow", "format"}
     assert {option.name for option in of_command("create")} == (attach & run) - {"name"} | {"persist"}
     assert {"ip", "ip6", "mac-address", "gw-priority", "link", "expose", "publish-all", "sysctl", "forward", "domainname"} <= attach
 
 
 @pytest.mark.parametrize(("command", "option", "flag"), EVERY)
 def test_every_option_is_parsed(command, option, flag):
-    value = [] if option.kind is Kind.FLAG else [SAMPLE[option.kind]]
+    sample = option.only[0] if option.only and option.kind is Kind.TEXT else SAMPLE.get(option.kind)
+    value = [] if option.kind is Kind.FLAG else [sample]
     typed = [f"{flag}={value[0]}"] if option.kind is Kind.OPTIONAL else [flag, *value]
     values, operands = parse(command, [*needed(command, option), *typed, "--", "rest", "-x"])
     given = values[option.dest]
     assert given == (True if option.kind is Kind.FLAG else value if option.kind.repeats else value[0])
     assert operands == ["rest", "-x"]
-    assert value_of(option, given if option.kind.repeats else [given]) == MEANT[option.kind]
+    assert value_of(option, given if option.kind.repeats else [given]) == (
+        sample if option.only and option.kind is Kind.TEXT else MEANT[option.kind]
+    )
 
 
 @pytest.mark.parametrize(("command", "option", "flag"), EVERY)

@@ -6,27 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from resolver.cli import proc
+from resolver.cli import compose_options, line_formats, proc
 from resolver.cli.commands import host_dns, processes, upgrade
+from resolver.cli.output_lines import Line
 from resolver.cli.reference.tree import HELP_SECTIONS, tree
 from tests.unit.resolver.test_command_line import CREATED, EVENT, FRONT, WEB, berth, daemon  # noqa: F401 (fixtures)
 from tests.unit.resolver.test_lists import SHOP
 
 ROOT = Path(__file__).parents[3]
 NO_REPORT = {
-    "the output of a command": {"run", "exec", "start", "compose run"},
-    "names or ids, one on a line": {
-        "rm", "prune", "kill", "stop", "restart", "sandbox create", "attach", "network create", "network rm", "network prune",
+    "the output of a command, or one id": {"run", "exec", "compose run"},
+    "nothing but warnings": {"rename", "detach", "backup", "restore", "daemon"},
+    "a shell, or what is written to a file and its path": {
+        "unshare",
+        "completion",
+        "service install",
+        "service uninstall",
+        "systemd-dropin",
     },
-    "nothing, warnings, or the steps of a dry run": {
-        "rename", "detach", "network connect", "network disconnect", "network record add", "up", "down", "compose scale", "backup", "restore",
-        "daemon",
-    },
-    "a shell or its script, or what is written to a file": {
-        "unshare", "completion", "service install", "service uninstall", "systemd-dropin", "host-dns enable", "host-dns disable",
-    },
-    "lines of a command's output": {"logs"},
-}  # fmt: skip
+}
 """Commands without JSON, by what they print."""
 
 
@@ -138,3 +136,110 @@ def test_networks_and_sandboxes(daemon, berth):  # noqa: F811
         ("networks", [FRONT["id"]]),
         ("sandboxes", [WEB["id"]]),
     ]
+
+
+PLAN = {"steps": ["add veth web"], "warnings": []}
+
+
+def test_what_was_removed_and_what_could_not_be(daemon, berth):  # noqa: F811
+    code, told, said = berth("rm", "web", "nobody", "--format", "json")
+    assert (code, json.loads(told)) == (1, [{"name": "web", "id": WEB["id"]}])
+    assert "nobody" in said
+    daemon.responses["DELETE /v1/networks/front"] = {"warnings": []}
+    assert json.loads(berth("network", "rm", "front", "--format", "json")[1]) == [{"name": "front"}]
+    code, told, said = berth("network", "rm", "nowhere", "--format", "json")
+    assert (code, json.loads(told), "nowhere" in said) == (1, [], True)
+
+
+def test_steps_of_a_dry_run(daemon, berth):  # noqa: F811
+    daemon.responses |= {
+        f"DELETE /v1/sandboxes/{WEB['id']}?dry_run=1": PLAN,
+        "POST /v1/networks?dry_run=1": PLAN,
+        "POST /v1/sandboxes?dry_run=1": PLAN,
+        "POST /v1/networks/front/connect?dry_run=1": PLAN,
+    }
+    assert json.loads(berth("rm", "web", "--dry-run", "--format", "json")[1]) == [{"name": "web", **PLAN}]
+    for words in (
+        ("network", "create", "front"),
+        ("network", "connect", "front", "web"),
+        ("sandbox", "create", "box"),
+        ("attach", "--name", "web", "--pid", "7"),
+    ):
+        assert json.loads(berth(*words, "--dry-run", "--format", "json")[1]) == PLAN, words
+
+
+def test_what_was_made(daemon, berth):  # noqa: F811
+    daemon.responses |= {"POST /v1/networks": FRONT | {"warnings": []}, "POST /v1/sandboxes": WEB | {"warnings": ["old"]}}
+    for words, made in (
+        (("network", "create", "front"), FRONT),
+        (("sandbox", "create", "web"), WEB),
+        (("attach", "--name", "web", "--pid", "7"), WEB),
+    ):
+        code, told, _ = berth(*words, "--format", "json")
+        assert (code, json.loads(told)["id"]) == (0, made["id"]), words
+    assert json.loads(berth("attach", "--name", "web", "--pid", "7", "--format=json")[1])["warnings"] == ["old"]
+    code, _, said = berth("attach", "--name", "web", "--pid", "7", "--format", "yaml")
+    assert (code, "it should be table or json" in said) == (2, True)
+
+
+def test_what_was_pruned(daemon, berth):  # noqa: F811
+    daemon.responses |= {"POST /v1/sandboxes/prune": {"removed": ["job"]}, "POST /v1/networks/prune": {"removed": ["back"]}}
+    pruned = [{"name": "job", "object": "sandbox"}, {"name": "back", "object": "network"}]
+    assert json.loads(berth("prune", "-f", "--networks", "--format", "json")[1]) == pruned
+    assert json.loads(berth("network", "prune", "-f", "--format", "json")[1]) == [{"name": "back"}]
+
+
+def test_what_was_stopped_and_signalled(daemon, berth, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(processes, "send_signal", lambda sandbox, number: None)
+    daemon.responses[f"POST /v1/sandboxes/{WEB['id']}/stop"] = {}
+    for words in (("stop", "web"), ("kill", "web")):
+        assert json.loads(berth(*words, "--format", "json")[1]) == [{"name": "web", "id": WEB["id"]}], words
+
+
+def test_an_attached_start_has_no_json(daemon, berth):  # noqa: F811
+    code, _, said = berth("start", "-a", "web", "--format", "json")
+    assert (code, "can't go with -a" in said) == (2, True)
+
+
+def test_lines_of_output(capsys):
+    write = line_formats.as_json("web")
+    for line in (Line("2026-11-27T12:00:00.5Z", "stdout", b"one\n"), Line("2026-11-27T12:00:01Z", "stderr", b'\xff"\x1b')):
+        write(line)
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
+        {"sandbox": "web", "time": "2026-11-27T12:00:00.5Z", "stream": "stdout", "text": "one"},
+        {"sandbox": "web", "time": "2026-11-27T12:00:01Z", "stream": "stderr", "text": '\ufffd"\x1b'},
+    ]
+
+
+def test_changes_of_the_hosts_name_server(berth, tmp_path):  # noqa: F811
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "hosts").write_text("127.0.0.1 localhost\n")
+    (tmp_path / "c.toml").write_text("")
+    enable = ("host-dns", "enable", "--hosts", "--root", str(tmp_path), "--config", str(tmp_path / "c.toml"), "--format", "json")
+    (change,) = json.loads(berth(*enable, "--dry-run")[1])
+    assert (change["change"], change["file"]) == ("add to", "/etc/hosts")
+    assert json.loads(berth(*enable)[1]) == [change]
+    disable = ("host-dns", "disable", "--root", str(tmp_path), "--format", "json")
+    assert json.loads(berth(*disable)[1]) == [{"change": "take back", "file": "/etc/hosts"}]
+    assert json.loads(berth(*disable)[1]) == []
+
+
+COMPOSE = "name: shop\nservices:\n  web: {command: [sleep, '60']}\n"
+
+
+def test_a_project(daemon, berth, tmp_path, monkeypatch):  # noqa: F811
+    (tmp_path / "compose.yaml").write_text(COMPOSE)
+    monkeypatch.chdir(tmp_path)
+    member = WEB | {"name": "shop-web-1", "labels": {"berth.project": "shop", "berth.service": "web"}}
+    daemon.responses |= {"GET /v1/sandboxes?all=1": [member], "GET /v1/networks": []}
+    planned = json.loads(berth("up", "--dry-run", "--format", "json")[1])
+    assert planned["steps"]
+    assert planned == json.loads(berth("compose", "up", "--dry-run", "--format", "json")[1])
+    assert json.loads(berth("down", "--dry-run", "--format", "json")[1])["steps"] == ["shop-web-1 is removed"]
+    code, _, said = berth("up", "--format", "json")
+    assert (code, "needs -d, --wait or --dry-run" in said) == (2, True)
+
+
+def test_compose_hands_the_format_on():
+    for name in ("up", "down", "logs", "stop", "start", "restart", "kill", "rm", "wait", "port", "top", "scale", "ps", "ls", "stats"):
+        assert compose_options.read(name, ["--format", "json", "web"]).operands == ("web",), name
