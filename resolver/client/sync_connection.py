@@ -12,6 +12,8 @@ import msgspec
 from resolver.client.connection import Connection
 
 _Value = TypeVar("_Value")
+_LOOK = 0.2
+"""Seconds between looks whether the caller was interrupted."""
 
 
 class Loop:
@@ -35,7 +37,9 @@ class Loop:
 
         self._loop.call_soon_threadsafe(begin)
         try:
-            ended.wait()
+            # A signal that comes just before a wait begins does not end it: its handler runs when the wait returns.
+            while not ended.wait(_LOOK):
+                pass
         except BaseException:
             self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())
             ended.wait()

@@ -44,15 +44,13 @@ def follow(lab, *more):
     )
 
 
+TELLS = ("sh", "-c", f'echo $$ > {PIDFILE}.new; mv {PIDFILE}.new {PIDFILE}; exec "$@"', "sh")
+"""Tells its pid in the file, and becomes the command behind it."""
+
+
 def start(lab, *command):
     """Start the program in a namespace of its own, tell its pid in the file, and return it and the pid."""
-    program = lab.start(
-        "sh",
-        "-c",
-        f'echo $$ > {PIDFILE}.new; mv {PIDFILE}.new {PIDFILE}; exec "$@"',
-        "sh",
-        *(command or ("unshare", "-n", sys.executable, "-c", SERVE)),
-    )
+    program = lab.start(*TELLS, *(command or ("unshare", "-n", sys.executable, "-c", SERVE)))
     return program, program.pid
 
 
@@ -215,7 +213,9 @@ def test_egress_rules_go_with_it(lab):
         end(program)
         wait_until(lab, "waits")
     # A way out of its own is none.
-    program, pid = start(lab, "unshare", "-n", "sh", "-c", "ip link add own0 type veth peer name own1; sleep infinity")
+    makes_links = ("unshare", "-n", "sh", "-c", 'ip link add own0 type veth peer name own1 && exec "$@"', "sh")
+    program = lab.start(*makes_links, *TELLS, "sleep", "infinity")
+    pid = program.pid
     lab.wait_for(lambda: "links that berth did not make: own0, own1" in lab.berth("status").stdout)
     assert status(lab) == "waits"
     lab.shell(f"nsenter -n -t {pid} ip link del own0")
