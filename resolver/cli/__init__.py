@@ -23,6 +23,10 @@ _FREQUENT = ("run", "exec", "ps", "--help")
 
 def main() -> int:
     """Run the command of `sys.argv` and return its exit code."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        from resolver import standard_streams
+
+        standard_streams.open_missing()
     arguments = sys.argv[1:]
     if arguments and arguments[0] not in _FREQUENT:
         if arguments[0].startswith("-"):

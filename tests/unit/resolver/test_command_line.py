@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -743,3 +744,11 @@ def test_node_ls_and_status_count(daemon, berth):
     shown = berth("status")[1]
     assert "2 networks, 1 sandbox, 1 query answered" in shown
     assert "it ends when nothing needs it, or with `berth daemon stop`" in shown
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_the_caller_has_closed(closed, tmp_path):
+    program = "import os, sys; from resolver import cli; sys.argv = ['berth', '--version']; cli.main(); sys.stderr.flush(); sys.exit(os.open('/', 0))"
+    done = subprocess.run(["sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, program], capture_output=True, text=True, check=False)
+    assert done.returncode > 2, "the descriptor of a file is none of a standard stream's"
+    assert "Traceback" not in done.stderr
