@@ -29,7 +29,7 @@ _T = TypeVar("_T")
 CLONE_NEWNET = 0x4000_0000
 _MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x10_0000
 _MNT_DETACH = 2
-_NS_GET_NSTYPE = 0xB703
+_NS_GET_USERNS, _NS_GET_NSTYPE = 0xB701, 0xB703
 _SIOCGSKNS = 0x894C
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -154,9 +154,10 @@ def unpin(netns_path: NetnsPath) -> None:
 
 def _prepare_directory(directory: Path) -> None:
     """Make *directory* a shared mount of its own, so that other mount namespaces see pins come and go."""
+    # First, as a mount that is listed may be covered by a later one above it.
+    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     if _is_mount_point(str(directory)):
         return
-    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     target = str(directory).encode()
     if _libc.mount(target, target, None, _MS_BIND | _MS_REC, None) == 0:
         _libc.mount(None, target, None, _MS_SHARED | _MS_REC, None)
@@ -199,6 +200,22 @@ def opened(netns_path: NetnsPath) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def may_be_changed(netns_path: NetnsPath) -> bool:
+    """Return whether the namespace belongs to this process's user namespace, or one below: only there its capabilities count.
+
+    Spec: ioctl_ns(2), NS_GET_USERNS.
+    """
+    with opened(netns_path) as descriptor:
+        try:
+            os.close(fcntl.ioctl(descriptor, _NS_GET_USERNS))
+        except PermissionError:
+            return False
+        except OSError:
+            # Before Linux 4.9 nobody tells.
+            return True
+    return True
 
 
 def identity_of_path(netns_path: NetnsPath) -> tuple[int, int] | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from netcore.errors import Unavailable
 from netcore.keeper import descriptor_store
-from netcore.kernel import capabilities
+from netcore.kernel import capabilities, netns
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +33,16 @@ def version() -> str:
 
 
 def check_capabilities() -> None:
-    """Raise Unavailable that names each capability which is missing."""
+    """Raise Unavailable that names each capability which is missing, or is worth nothing here."""
     missing = capabilities.missing(Path("/proc/self/status").read_text())
     if missing:
         raise Unavailable(", ".join(missing), "run berth as root or through sudo, or as an ordinary user, who has a nest of his own")
+    if not netns.may_be_changed(netns.OWN):
+        raise Unavailable(
+            "CAP_NET_ADMIN",
+            "this shell is in a user namespace of its own (`unshare -r`, a rootless container), which does not own this network namespace; "
+            "type the command outside of it, or make a network namespace too",
+        )
 
 
 def make_run_directory(path: str) -> None:

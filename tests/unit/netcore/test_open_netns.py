@@ -30,3 +30,10 @@ def test_what_is_something_else(tmp_path, kind):
 def test_another_kind_of_namespace():
     with pytest.raises(InvalidRequest, match="is not a network namespace"):
         open_netns("/proc/self/ns/uts")
+
+
+def test_directory_whose_mount_is_covered_is_made(monkeypatch, tmp_path):
+    # It is listed still, but what is seen there is the mount above it.
+    monkeypatch.setattr(netns, "_is_mount_point", lambda path: True)
+    netns._prepare_directory(tmp_path / "run" / "netns")
+    assert (tmp_path / "run" / "netns").is_dir()

@@ -6,13 +6,14 @@ import importlib.metadata
 import resource
 import socket
 import struct
+import subprocess
 import sys
 
 import pytest
 
 from netcore.errors import Unavailable
 from netcore.keeper import descriptor_store
-from netcore.kernel import capabilities
+from netcore.kernel import capabilities, netns
 from resolver.daemon import startup
 
 
@@ -38,11 +39,22 @@ def test_missing_capabilities(effective, missing):
 
 
 def test_refusal_names_them_all_and_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(netns, "may_be_changed", lambda _: True)
     monkeypatch.setattr(capabilities, "missing", lambda _: [])
     startup.check_capabilities()
     monkeypatch.setattr(capabilities, "missing", lambda _: ["CAP_A", "CAP_B"])
     with pytest.raises(Unavailable, match=r"CAP_A, CAP_B is not available: run berth as root"):
         startup.check_capabilities()
+
+
+@pytest.mark.parametrize(("options", "refused"), [("-Ur", True), ("-Urn", False)])
+def test_capabilities_of_a_user_namespace_count_in_its_own_networks_only(options, refused):
+    program = "from resolver.daemon import startup; startup.check_capabilities()"
+    done = subprocess.run(["unshare", options, sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    if "unshare failed" in done.stderr:
+        pytest.skip(f"no user namespaces here: {done.stderr.strip()}")
+    assert ("in a user namespace of its own" in done.stderr) == refused, done.stderr
+    assert bool(done.returncode) == refused
 
 
 @pytest.mark.parametrize(("before", "after"), [((100, 400), [(400, 400)]), ((400, 400), [])])
