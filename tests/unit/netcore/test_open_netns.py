@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from netcore.errors import InvalidRequest, NotFound
+from netcore.kernel import netns
 from netcore.kernel.netns import open_netns
 
 
