@@ -1,1 +1,1 @@
-"""What a virtual machine behind a tap is told of its addresses: DHCPv4 messages (RFC 2131). Pure."""
+"""What a virtual machine behind a tap is told of its addresses: DHCPv4 and router advertisements. Bytes in, values out, and back. Pure."""

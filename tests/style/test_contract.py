@@ -16,7 +16,7 @@ PURE = (
     "netcore/look/findings", "netcore/look/host_names", "netcore/look/client_hello", "netcore/look/http_request", "netcore/look/first_data",
     "netcore/look/segments", "netcore/look/stream", "netcore/look/refusals", "netcore/look/flow", "netcore/look/flows", "netcore/look/steps", "netcore/look/decisions",
     "netcore/way_out/packets", "netcore/way_out/rules",
-    "netcore/taps/dhcp_message", "netcore/plugins/messages", "netcore/relay/clients", "netcore/cluster/state", "netcore/cluster/encryption",
+    "netcore/taps/", "netcore/plugins/messages", "netcore/relay/clients", "netcore/cluster/state", "netcore/cluster/encryption",
     "netcore/cluster/publications", "netcore/cluster/shared_pools", "netcore/kernel/ruleset/", "netcore/kernel/nf_tables", "netcore/store/upgrade", "netcore/store/codec", "netcore/store/protocol",
     "resolver/wire/", "resolver/zone/", "resolver/engine/", "resolver/resolvconf", "resolver/nsswitch", "resolver/dns_client", "resolver/reply_cache",
     "resolver/forwarding", "resolver/quota", "resolver/daemon/redirect",
@@ -31,7 +31,7 @@ PURE = (
 
 FLOORS = (
     ("model", "common_options", "health", "isolation", "default_route", "dns_settings", "errors", "limits"),
-    ("parse",),
+    ("parse", "taps"),
     ("egress",),
     ("desired",),
     ("drivers",),
