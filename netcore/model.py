@@ -279,8 +279,19 @@ class PortRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tap:
+    """What a virtual machine has as its link: a tap of the host, which the user *owner* and the group *group* may open, by number."""
+
+    owner: int | None = None
+    group: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointRequest:
-    """What a connect asks for. *link_local*: more addresses of the link, which are nobody's to hand out."""
+    """What a connect asks for. *link_local*: more addresses of the link, which are nobody's to hand out.
+
+    *tap*: the link is one, called *ifname*; the sandbox's namespace has none then.
+    """
 
     network: str
     aliases: tuple[str, ...] = ()
@@ -294,6 +305,7 @@ class EndpointRequest:
     ifname: str | None = None
     routes: tuple[str, ...] = ()
     driver_options: tuple[tuple[str, str], ...] = ()
+    tap: Tap | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,7 +320,10 @@ class PluginAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One attachment. Its key is (origin, network id, sandbox id, ifname). *link_local*: addresses without names."""
+    """One attachment. Its key is (origin, network id, sandbox id, ifname). *link_local*: addresses without names.
+
+    *tap*: its link is one of the host, called both *ifname* and *host_ifname*, and nothing of it is in the sandbox's namespace.
+    """
 
     origin: str
     network_id: NetworkId
@@ -327,6 +342,7 @@ class Endpoint:
     sysctls: tuple[tuple[str, str], ...] = ()
     ports: tuple[PortMapping, ...] = ()
     answer: PluginAnswer | None = None
+    tap: Tap | None = None
 
     @property
     def id(self) -> str:

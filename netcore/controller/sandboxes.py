@@ -13,7 +13,7 @@ from netcore.errors import Conflict, InvalidRequest, TeardownFailed
 from netcore.kernel import host, process
 from netcore.model import EndpointRequest, NetnsPath, Network, Owner, Sandbox, SandboxId, SandboxRequest, Stack
 from netcore.parse import names
-from netcore.plan import egress, modes, plans
+from netcore.plan import egress, modes, plans, tap
 from netcore.plan import sandbox as plan_sandbox
 from netcore.plan.desired_state import sysctl_paths
 from netcore.plan.host_state import SandboxState
@@ -48,6 +48,7 @@ class SandboxOperations:
         """Create or adopt a sandbox and connect it to its networks; its names answer when this returns."""
         sandbox = self._plan(request, dry_run=dry_run)
         warnings = modes.check(request, sandbox.stack)
+        tap.check_sandbox(request)
         requests = request.networks if sandbox.stack is Stack.OWN else ()
         targets = [self._state.find_network(asked.network) for asked in requests]
         plan_sandbox.check_networks(targets, again=request.again is not None)
@@ -110,6 +111,7 @@ class SandboxOperations:
         keys = [*self._keys(sandbox, [network, *self._networks_of(sandbox)]), *self._keys_of_links([request])]
         async with self._parts.locks.hold(keys):
             before = self._state.sandbox_state(self._state.find_sandbox(sandbox.id).id)
+            tap.check_connect(before.endpoints, request)
             lookups = await self._parts.host.lookups(before.sandbox.netns_path, before, [network])
             sandbox = before.sandbox
             if sandbox.adopted:

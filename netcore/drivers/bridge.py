@@ -12,7 +12,7 @@ from typing import Any
 
 from netcore import limits
 from netcore.desired import firewall, host_rules
-from netcore.desired.objects import HOST, Address, Bridge, BridgePort, GuardedLink, Hairpin, KernelObject, Neighbor, Sysctl, Veth
+from netcore.desired.objects import HOST, Address, Bridge, BridgePort, GuardedLink, Hairpin, KernelObject, Neighbor, Sysctl, TapLink, Veth
 from netcore.drivers import link, uplinks
 from netcore.drivers.defaults import DriverDefaults
 from netcore.drivers.facts import Facts, HostConstraints
@@ -220,17 +220,11 @@ class BridgeDriver(DriverDefaults):
 
     def endpoint_objects(self, network: Network, endpoint: Endpoint, facts: Facts, *, forwards: bool = False) -> tuple[KernelObject, ...]:
         result: list[KernelObject] = [
-            Veth(
-                host_ifname=endpoint.host_ifname,
-                sandbox_id=endpoint.sandbox_id,
-                ifname=endpoint.ifname,
-                mac=endpoint.mac,
-                mtu=network.common.mtu,
-                bridge=network.bridge.bridge_name,
-            ),
+            _host_link(network, endpoint),
             BridgePort(host_ifname=endpoint.host_ifname, mac=endpoint.mac, router=forwards),
         ]
-        result += link.inside(network, endpoint, port=endpoint.host_ifname)
+        if endpoint.tap is None:
+            result += link.inside(network, endpoint, port=endpoint.host_ifname)
         result += self._neighbors(network, endpoint)
         if endpoint.ports:
             result.append(Hairpin(host_ifname=endpoint.host_ifname))
@@ -282,8 +276,28 @@ class BridgeDriver(DriverDefaults):
             if own is None or own not in carried:
                 continue
             yield Neighbor(sandbox_id=HOST, ifname=bridge, address=interface.ip, mac=endpoint.mac)
-            if not options.reuse_bridge:
+            if not options.reuse_bridge and endpoint.tap is None:
                 yield Neighbor(sandbox_id=endpoint.sandbox_id, ifname=endpoint.ifname, address=own, mac=options.bridge_mac)
+
+
+def _host_link(network: Network, endpoint: Endpoint) -> Veth | TapLink:
+    if endpoint.tap is not None:
+        return TapLink(
+            host_ifname=endpoint.host_ifname,
+            owner=endpoint.tap.owner,
+            group=endpoint.tap.group,
+            mtu=network.common.mtu,
+            bridge=network.bridge.bridge_name,
+            tag=f"berth-tap:{endpoint.sandbox_id}",
+        )
+    return Veth(
+        host_ifname=endpoint.host_ifname,
+        sandbox_id=endpoint.sandbox_id,
+        ifname=endpoint.ifname,
+        mac=endpoint.mac,
+        mtu=network.common.mtu,
+        bridge=network.bridge.bridge_name,
+    )
 
 
 def _mode(options: BridgeOptions, family: int) -> GatewayMode:

@@ -11,6 +11,7 @@ import socket
 import struct
 from ipaddress import IPv4Address, IPv6Address
 
+from netcore.internet_checksum import checksum
 from netcore.model import IPAddress
 
 ETH_ARP, _ETH_IPV6 = 0x0806, 0x86DD
@@ -55,13 +56,6 @@ def advertisement(mac: bytes, address: IPv6Address, to_mac: bytes, to_address: I
     body = struct.pack("!BBHI", _NEIGHBOR_ADVERTISEMENT, 0, 0, flags) + address.packed
     body += bytes([_TARGET_LINK_LAYER, 1]) + mac
     pseudo = address.packed + to_address.packed + struct.pack("!II", len(body), _ICMPV6)
-    body = body[:2] + struct.pack("!H", _checksum(pseudo + body)) + body[4:]
+    body = body[:2] + struct.pack("!H", checksum(pseudo + body)) + body[4:]
     header = struct.pack("!IHBB", 6 << 28, len(body), _ICMPV6, 255) + address.packed + to_address.packed
     return to_mac + mac + struct.pack("!H", _ETH_IPV6) + header + body
-
-
-def _checksum(octets: bytes) -> int:
-    total: int = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF

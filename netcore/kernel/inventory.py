@@ -22,6 +22,7 @@ from netcore.desired.objects import (
     OwnDefaultRoute,
     Route,
     Sysctl,
+    TapLink,
     Veth,
 )
 from netcore.errors import NetcoreError
@@ -128,7 +129,7 @@ def _link_names(wanted: Collection[KernelObject]) -> set[str]:
     for part in wanted:
         names.update(name for sandbox_id, name in part.links() if sandbox_id is HOST)
         match part:
-            case Veth():
+            case Veth() | TapLink():
                 names.add(part.bridge)
             case Address() | Route() | Neighbor() | Forwarding():
                 names.add(part.ifname)

@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from netcore.internet_checksum import checksum
 from netcore.model import IPAddress
 
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
@@ -124,12 +125,6 @@ def write(segment: Segment) -> bytes:
         start = _IPV4.pack(0x45, traffic_class, _IPV4.size + len(body), 0, 0, _TTL, _TCP, 0, source, destination)
         return start[:10] + struct.pack("!H", checksum(start)) + start[12:] + body
     return _IPV6.pack(6 << 28 | traffic_class << 20, len(body), _TCP, _TTL, source, destination) + body
-
-
-def checksum(octets: bytes) -> int:
-    """Return the complement of the ones' complement sum (RFC 1071), which is a remainder."""
-    number = int.from_bytes(octets + bytes(len(octets) % 2), "big")
-    return ~((number % 0xFFFF) or (0xFFFF if number else 0)) & 0xFFFF
 
 
 def distance(start: int, sequence: int) -> int:

@@ -94,7 +94,9 @@ def _own_stack(
 ) -> tuple[KernelObject, ...]:
     """Return what must exist for *sandbox* beside the links of its *endpoints*."""
     result: list[KernelObject] = []
-    ipv4, ipv6 = gateway.gateway_endpoints(endpoints, networks)
+    # What a guest behind a tap has as routes is its own affair; it is told of them.
+    routed = tuple(endpoint for endpoint in endpoints if endpoint.tap is None)
+    ipv4, ipv6 = gateway.gateway_endpoints(routed, networks)
     for endpoint, family, destination in ((ipv4, 4, DEFAULT4), (ipv6, 6, DEFAULT6)):
         network = networks[endpoint.network_id] if endpoint is not None else None
         hop = drivers.of(network).default_hop(network, endpoint, family) if network is not None and endpoint is not None else None
@@ -104,7 +106,7 @@ def _own_stack(
         if sandbox.keeps_default_route(family):
             continue
         result.append(Route(sandbox_id=sandbox.id, destination=destination, gateway=hop.address, ifname=endpoint.ifname))
-    result += routes.of_sandbox(sandbox, endpoints, networks)
+    result += routes.of_sandbox(sandbox, routed, networks)
     host_gateways = gateway.host_addresses(endpoints, networks)
     lines = hostsfile.base_lines(sandbox.extra_hosts, ipv6=loopback_ipv6, host_gateways=host_gateways)
     for endpoint in endpoints:

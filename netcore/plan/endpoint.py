@@ -14,7 +14,7 @@ from netcore.model import Endpoint, EndpointRequest, IPAddress, Network, Sandbox
 from netcore.parse import addresses as address_texts
 from netcore.parse import endpoint_options, names, options
 from netcore.parse.problems import Problem, refuse
-from netcore.plan import link_names, routes
+from netcore.plan import link_names, routes, tap
 
 RandomHex = Callable[[int], str]
 
@@ -34,6 +34,8 @@ def check_endpoint_request(
         names.check_single_name("service", service)
     for _, alias in request.links:
         names.check_single_name("link alias", alias)
+    if request.tap is not None:
+        tap.check_request(request, network)
     labels = endpoint_options.canonical(dict(request.driver_options), for_plugin=drivers.of(network).plugin(network) is not None)
     named = labels.get(endpoint_options.IFNAME.label)
     if named and request.ifname and named != request.ifname:
@@ -108,7 +110,7 @@ def plan_endpoint(
         network_id=network.id,
         sandbox_id=sandbox.id,
         ifname=ifname,
-        host_ifname=link_names.on_host(random_hex) if drivers.of(network).has_host_veth else "",
+        host_ifname=ifname if request.tap is not None else link_names.on_host(random_hex) if drivers.of(network).has_host_veth else "",
         mac=mac or "",
         ipv4=IPv4Interface(_with_prefix(network, addresses[4])) if 4 in addresses else None,
         ipv6=IPv6Interface(_with_prefix(network, addresses[6])) if 6 in addresses else None,
@@ -119,6 +121,7 @@ def plan_endpoint(
         gateway_priority=request.gateway_priority,
         routes=routes.parse(request.routes, network.pools),
         sysctls=endpoint_options.link_sysctls(dict(request.driver_options)),
+        tap=request.tap,
     )
 
 

@@ -30,7 +30,7 @@ from netcore.model import (
     SandboxId,
     Stack,
 )
-from netcore.plan import egress, gateway, link_names, published_ports
+from netcore.plan import egress, gateway, link_names, published_ports, tap
 from netcore.plan import endpoint as plan_endpoint
 from netcore.plan import sandbox as plan_sandbox
 from netcore.plan.desired_state import own_default_routes
@@ -237,6 +237,8 @@ def _draft(
     checked = replace(checked, links=tuple((state.find_sandbox(target).name, alias) for target, alias in checked.links))
     drivers.of(network).check_endpoint(network, checked, state.indexes.count_of(network.id))
     mac = plan_endpoint.choose_mac(checked, network, lookups.parent_macs.get(network.id))
+    if checked.tap is not None and mac is not None:
+        checked = tap.with_own_ipv6(checked, network, mac)
     ifname = checked.ifname or free_ifname
     used.add(ifname)
     wishes: dict[int, IPAddress | None] = {4: checked.ipv4, 6: checked.ipv6}

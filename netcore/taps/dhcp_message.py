@@ -40,6 +40,7 @@ class Option(enum.IntEnum):
     SUBNET_MASK = 1
     ROUTER = 3
     DNS_SERVERS = 6
+    HOST_NAME = 12
     DOMAIN_NAME = 15
     INTERFACE_MTU = 26
     REQUESTED_ADDRESS = 50

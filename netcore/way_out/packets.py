@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from netcore.look.segments import ACK, RST, Segment, checksum, write
+from netcore.internet_checksum import checksum
+from netcore.look.segments import ACK, RST, Segment, write
 from netcore.model import IPAddress
 
 ICMP, UDP, ICMPV6 = 1, 17, 58

@@ -27,6 +27,7 @@ SANDBOXES: tuple[Row, ...] = (
     ("prune", "Remove stopped sandboxes.", "lifecycle:prune"),
     ("rename", "Rename a sandbox.", "sandboxes:rename"),
     ("sandbox", "Prepare sandboxes for programs of others.", "sandbox_create:sandbox"),
+    ("tap", "Give virtual machines a link on a network.", "taps:tap"),
     ("attach", "Adopt an existing network namespace as a sandbox.", ""),
     ("detach", "Release an adopted sandbox.", "sandboxes:detach"),
     ("unshare", "Run a command where the sandboxes of an ordinary user are.", "unshare:unshare"),
@@ -66,6 +67,10 @@ GROUPS = (("Sandboxes", SANDBOXES), ("Networks", NETWORKS), ("Compose projects",
 ROWS: tuple[Row, ...] = tuple(row for _, rows in GROUPS for row in rows)
 
 SANDBOX_ROWS: tuple[Row, ...] = (("create", "Create a sandbox that waits for whoever enters it.", "sandbox_create:create"),)
+TAP_ROWS: tuple[Row, ...] = (
+    ("create", "Create a tap called NAME on NETWORK, for a virtual machine.", "taps:create"),
+    ("rm", "Remove taps.", "taps:rm"),
+)
 NETWORK_ROWS: tuple[Row, ...] = (
     ("create", "Create a network called NAME.", "network_create:create"),
     ("ls", "List networks.", ""),

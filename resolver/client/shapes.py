@@ -61,6 +61,7 @@ from resolver.daemon.schema import (
     UpstreamView,
 )
 from resolver.daemon.schema_findings import DoctorBody, FindingView, Treatment
+from resolver.daemon.tap_shapes import TapShape
 
 __all__ = [
     "CacheView",
@@ -111,6 +112,7 @@ __all__ = [
     "StartView",
     "StatusView",
     "StopBody",
+    "TapShape",
     "Treatment",
     "UpstreamView",
 ]

@@ -30,6 +30,7 @@ from netcore.model import (
     Sandbox,
     SandboxRequest,
     StaticRoute,
+    Tap,
 )
 from netcore.parse.options import parse_addresses, parse_forward
 from netcore.parse.problems import Problem
@@ -44,6 +45,7 @@ from resolver.daemon.record_shapes import RecordView
 from resolver.daemon.run_shapes import run_view
 from resolver.daemon.runs import Run
 from resolver.daemon.schema import (
+    EndpointBody,
     EndpointSettings,
     EndpointView,
     MemberView,
@@ -58,6 +60,7 @@ from resolver.daemon.schema import (
     SandboxBody,
     SandboxView,
 )
+from resolver.daemon.tap_shapes import TapShape
 from resolver.errors import BadName
 from resolver.wire import name as names
 from resolver.wire.name import is_address_form
@@ -181,6 +184,7 @@ def endpoint_request(body: EndpointSettings, network: str) -> EndpointRequest:
         ifname=body.ifname,
         routes=tuple(body.routes),
         driver_options=tuple(body.driver_opts.items()),
+        tap=Tap(owner=body.tap.owner, group=body.tap.group) if isinstance(body, EndpointBody) and body.tap is not None else None,
     )
 
 
@@ -375,6 +379,7 @@ def _endpoint_views(details: SandboxDetails, told_by_plugins: Mapping[str, dict[
                 routes=_route_texts(endpoint.routes),
                 ports=[_port_view(mapping) for mapping in endpoint.ports],
                 told_by_plugin=told_by_plugins.get(endpoint.network_id, {}),
+                tap=TapShape(owner=endpoint.tap.owner, group=endpoint.tap.group) if endpoint.tap is not None else None,
             )
         )
     return views

@@ -26,6 +26,7 @@ from resolver.daemon.command_pids import CommandPids
 from resolver.daemon.convert import NetworkDetails, NodeDetails, SandboxDetails, matches_prune_filters
 from resolver.daemon.events import Cause, Events
 from resolver.daemon.following.followers import Followers
+from resolver.daemon.guests import Guests
 from resolver.daemon.hiding import hidden_paths, withheld_capabilities
 from resolver.daemon.lasting import LastingSandboxes
 from resolver.daemon.owners import ExitCode, Owners
@@ -61,6 +62,7 @@ class Operations:
         runs: Runs,
         lasting: LastingSandboxes,
         followers: Followers,
+        guests: Guests,
         removals: Removals,
         *,
         remove_aside: Callable[[Aside], Awaitable[None]],
@@ -76,6 +78,7 @@ class Operations:
         self._runs = runs
         self._lasting = lasting
         self._followers = followers
+        self._guests = guests
         self._references = References(controller, runs, lasting)
         self._removals = removals
         self._remove_aside = remove_aside
@@ -161,6 +164,7 @@ class Operations:
                 await self._controller.sandboxes.remove(sandbox.id)
                 raise
         self._followers.begin(sandbox)
+        self._guests.begin(sandbox)
         await self.watch(request.owner)
         self._events.sandbox_created(sandbox) if request.again is None else self._events.sandbox_started(sandbox)
         for endpoint in request.networks if sandbox.stack is Stack.OWN else ():

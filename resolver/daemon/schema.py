@@ -8,6 +8,7 @@ import msgspec
 
 from resolver.daemon.egress_shapes import EgressChange
 from resolver.daemon.record_shapes import RecordBody, RecordView
+from resolver.daemon.tap_shapes import TapShape
 
 
 class PortView(msgspec.Struct, frozen=True):
@@ -40,6 +41,7 @@ class EndpointView(msgspec.Struct, frozen=True):
     routes: list[str]
     ports: list[PortView]
     told_by_plugin: dict[str, Any] = {}
+    tap: TapShape | None = None
 
 
 class ProcessView(msgspec.Struct, frozen=True):
@@ -346,6 +348,7 @@ class EndpointSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 class EndpointBody(EndpointSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     network: str
+    tap: TapShape | None = None
 
 
 class ConnectBody(EndpointSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):

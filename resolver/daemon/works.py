@@ -15,6 +15,7 @@ from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.config import DaemonConfig
 from resolver.daemon.events import Events
 from resolver.daemon.following.followers import Followers
+from resolver.daemon.guests import Guests
 from resolver.daemon.lasting import LastingSandboxes
 from resolver.daemon.lifecycle import Lifecycle
 from resolver.daemon.lost_holders import LostHolders
@@ -36,13 +37,15 @@ class Works:
     followers: Followers
     owners: Owners
     automatic_networks: AutomaticNetworks
+    guests: Guests
 
     async def go_on(self, stack: AsyncExitStack) -> None:
         """Go on with what an earlier daemon left, once what there was is restored; until *stack* closes."""
-        for part in (self.owners, self.followers, self.lasting):
+        for part in (self.owners, self.followers, self.lasting, self.guests):
             stack.push_async_callback(part.close)
         await self.lifecycle.settle()
         self.followers.begin_all()
+        self.guests.begin_all()
         await self.lasting.settle(self.operations.create_sandbox)
         await self.operations.watch_all_owners()
 
@@ -70,13 +73,14 @@ def make_works(
     async def end_restarts(holder: Owner) -> None:
         await sandbox_process.end_restarts(holder, run_blocking)
 
+    guests = Guests(controller, resolver=config.gateway_resolver)
     lasting, followers = LastingSandboxes(store, controller), Followers(controller, events)
     removals = Removals(
         controller, runs, lasting, followers, events, lost,
         end_process=lambda leader: sandbox_process.end(leader, run_blocking), end_restarts=end_restarts,
     )  # fmt: skip
     operations = Operations(
-        controller, automatic_networks, owners, events, runs, lasting, followers, removals,
+        controller, automatic_networks, owners, events, runs, lasting, followers, guests, removals,
         remove_aside=lambda aside: remains.remove(controller, records, aside), forget_network=static_names.drop,
         check_firewalls=check_firewalls, firewall_warnings=firewall_warnings,
         secret_files=tuple(key.secret_file for key in config.update_keys),
@@ -87,4 +91,4 @@ def make_works(
         end_restarts=end_restarts,
         wait_for=lambda holder: sandbox_process.wait_for(holder, run_blocking),
     )  # fmt: skip
-    return Works(operations, lifecycle, runs, lasting, followers, owners, automatic_networks)
+    return Works(operations, lifecycle, runs, lasting, followers, owners, automatic_networks, guests)

@@ -30,7 +30,7 @@ PURE = (
 
 
 FLOORS = (
-    ("model", "common_options", "health", "isolation", "default_route", "dns_settings", "errors", "limits"),
+    ("model", "common_options", "health", "isolation", "default_route", "dns_settings", "errors", "limits", "internet_checksum"),
     ("parse", "taps"),
     ("egress",),
     ("desired",),

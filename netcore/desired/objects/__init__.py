@@ -24,6 +24,7 @@ from netcore.desired.objects.links import (
     Macvlan,
     MovedLink,
     SandboxLink,
+    TapLink,
     Veth,
     VethPeer,
     VlanLink,
@@ -69,6 +70,7 @@ __all__ = [
     "Scalar",
     "Subsystem",
     "Sysctl",
+    "TapLink",
     "Veth",
     "VethPeer",
     "VlanLink",
@@ -82,6 +84,7 @@ KernelObject = (
     Sysctl
     | HostLink
     | Veth
+    | TapLink
     | SandboxLink
     | LinkPart
     | OwnDefaultRoute

@@ -130,6 +130,32 @@ class Veth(Kind):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TapLink(Kind):
+    """A persistent tap of the host on *bridge*, still down; see `BridgePort`. *owner*, *group*: who may open it, by number."""
+
+    host_ifname: str
+    owner: int | None
+    group: int | None
+    mtu: int
+    bridge: str
+    tag: str
+    order: ClassVar[Order] = Order.SANDBOX_LINK
+    deletion_order: ClassVar[Order] = Order.LEAVING
+    lane: ClassVar[Lane] = HOST_LINKS
+
+    @property
+    def key(self) -> Key:
+        return ("link", HOST, self.host_ifname)
+
+    def links(self) -> tuple[LinkReference, ...]:
+        return ((HOST, self.host_ifname),)
+
+    def describe(self) -> str:
+        owner = "".join(f" {kind} {number}" for kind, number in (("user", self.owner), ("group", self.group)) if number is not None)
+        return f"link {self.host_ifname} type tap{owner} master {self.bridge} mtu {self.mtu}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VethPeer(Kind):
     """The sandbox's end of a `Veth`, with its name, MAC and MTU. It is made with the pair; the sandbox's own root can change it."""
 

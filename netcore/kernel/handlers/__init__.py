@@ -32,12 +32,13 @@ from netcore.desired.objects import (
     OwnDefaultRoute,
     Route,
     Sysctl,
+    TapLink,
     Veth,
     VethPeer,
     VlanLink,
     VxlanLink,
 )
-from netcore.kernel.handlers import announcements, elements, esp, files, guarded, links, routing, sysctls
+from netcore.kernel.handlers import announcements, elements, esp, files, guarded, links, routing, sysctls, taps
 from netcore.kernel.handlers.handler import Handler
 
 HANDLERS: Mapping[type[KernelObject], Handler[Any, Any]] = {
@@ -47,6 +48,7 @@ HANDLERS: Mapping[type[KernelObject], Handler[Any, Any]] = {
     VxlanLink: links.VXLAN,
     Veth: links.VETH,
     VethPeer: links.VETH_PEER,
+    TapLink: taps.TAP,
     Macvlan: links.MACVLAN,
     Ipvlan: links.IPVLAN,
     MovedLink: links.MOVED,

@@ -7,8 +7,9 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from netcore.drivers.host_routes import HostRoute, RouteKind
+from netcore.internet_checksum import checksum
 from netcore.kernel import ruleset
-from netcore.look.segments import ACK, RST, SYN, Segment, checksum, read, write
+from netcore.look.segments import ACK, RST, SYN, Segment, read, write
 from netcore.way_out import packets, rules
 from netcore.way_out.host_routes import subnets_of
 
