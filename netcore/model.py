@@ -18,6 +18,7 @@ from netcore.default_route import DefaultRoute
 from netcore.dns_settings import DnsSettings
 from netcore.health import Health, HealthCheck
 from netcore.isolation import Isolation
+from netcore.tap import Tap
 
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
@@ -276,14 +277,6 @@ class PortRequest:
     protocol: str
     text: str
     names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tap:
-    """What a virtual machine has as its link: a tap of the host, which the user *owner* and the group *group* may open, by number."""
-
-    owner: int | None = None
-    group: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,13 +30,13 @@ from netcore.model import (
     Sandbox,
     SandboxRequest,
     StaticRoute,
-    Tap,
 )
 from netcore.parse.options import parse_addresses, parse_forward
 from netcore.parse.problems import Problem
 from netcore.plan import gateway
 from netcore.plan.endpoint import parse_endpoint_address
 from netcore.plan.endpoint_names import names_of
+from netcore.tap import Tap
 from resolver import resolvconf
 from resolver.daemon import health_shapes, isolation_shapes
 from resolver.daemon.following import source_text

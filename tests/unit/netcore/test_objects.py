@@ -37,6 +37,7 @@ from netcore.desired.objects import (
     Route,
     Subsystem,
     Sysctl,
+    TapLink,
     Veth,
     VethPeer,
     VlanLink,
@@ -81,6 +82,8 @@ CASES = [
      "link vx-5 type vxlan id 5 dstport 4789 local 10.0.0.1 master br0 mtu 1450"),
     (Forwarding(ifname="vx-5", mac=MAC, vtep=TWO), Order.FORWARDING, LINKS, f"fdb {MAC} dev vx-5 dst 10.0.0.2 static"),
     (Element(set=BINDING, fields=("v0",)), Order.PORT_BINDING, NFTABLES, "element bridge ports { v0 }"),
+    (TapLink(host_ifname="vm1", owner=1000, group=None, mtu=1500, bridge="br0", tag="berth-tap:1"), Order.SANDBOX_LINK, LINKS,
+     "link vm1 type tap user 1000 master br0 mtu 1500"),
     (VETH, Order.SANDBOX_LINK, LINKS, f"link v0 type veth master br0 mtu 1500 peer eth0 address {MAC} in 0123456789ab"),
     (VethPeer(host_ifname="v0", sandbox_id=S, ifname="eth0", mac=MAC, mtu=1500), Order.SANDBOX_LINK, STACK,
      f"link eth0 type veth peer v0 address {MAC} mtu 1500 in 0123456789ab"),
@@ -140,7 +143,7 @@ def test_cases_are_in_the_order_of_creation():
 
 def test_pairs_are_the_first_to_go():
     for kernel_object, order, *_ in CASES:
-        assert kernel_object.deletion_order is (Order.LEAVING if isinstance(kernel_object, Veth) else order)
+        assert kernel_object.deletion_order is (Order.LEAVING if isinstance(kernel_object, Veth | TapLink) else order)
 
 
 def test_keys_tell_all_apart():
@@ -174,6 +177,7 @@ def test_links_that_go_with_an_object():
         VlanLink: ((HOST, "eth0.7"),),
         DummyLink: ((HOST, "dm-1"),),
         VxlanLink: ((HOST, "vx-5"),),
+        TapLink: ((HOST, "vm1"),),
         Veth: ((HOST, "v0"), (S, "eth0")),
         Macvlan: ((S, "eth2"),),
         Ipvlan: ((S, "eth3"),),

@@ -22,6 +22,7 @@ from resolver.daemon.automatic_networks import AutomaticNetworks
 from resolver.daemon.dry_run import DryRun
 from resolver.daemon.events import Events
 from resolver.daemon.following.followers import Followers
+from resolver.daemon.guests import Guests
 from resolver.daemon.lasting import LastingSandboxes
 from resolver.daemon.lifecycle import Lifecycle
 from resolver.daemon.lost_holders import LostHolders
@@ -271,7 +272,7 @@ class World:
             self.controller, self.runs, self.lasting, followers, self.events, self.lost, end_process=end_process, end_restarts=end_restarts
         )
         self.operations = Operations(
-            self.controller, automatic_networks, self.owners, self.events, self.runs, self.lasting, followers, removals,
+            self.controller, automatic_networks, self.owners, self.events, self.runs, self.lasting, followers, Guests(self.controller, resolver=True), removals,
             remove_aside=self.remove_aside, forget_network=self.static_names.drop, check_firewalls=check_firewalls, firewall_warnings=lambda: ("firewall warning",),
         )  # fmt: skip
         self.lifecycle = Lifecycle(
