@@ -125,6 +125,15 @@ GROUPS = (
         ),
     ),
     Group(
+        "Root in a virtual machine behind a tap",
+        (
+            Attack("send as another, be a DHCP server, be a router", "netns/test_taps.py::test_a_hostile_guest_is_held_to_its_own"),
+            Attack("flood berth with DHCP", "netns/test_taps.py::test_a_flood_of_questions_is_not_answered_one_by_one"),
+            Attack("go past its egress rules", "netns/test_taps.py::test_egress_rules_hold_a_guest"),
+            Attack("send frames that are no questions", "unit/netcore/test_dhcp_server.py::test_any_frame_is_read"),
+        ),
+    ),
+    Group(
         "Root in a sandbox with egress rules",
         (
             Attack(
