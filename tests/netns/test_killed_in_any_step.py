@@ -74,6 +74,10 @@ OPERATIONS = {
         ("POST", "/v1/sandboxes", {"name": "g", "networks": [on("a", 20, 7)], "publish": ["8080:80"], "persist": True}),
         ("DELETE", "/v1/sandboxes/g", None), "/v1/sandboxes/g",
     ),
+    "tap": Operation(
+        ("POST", "/v1/sandboxes", {"name": "g", "networks": [{**on("a", 20, 7), "ifname": "vm1", "tap": {}}], "publish": ["8080:80"]}),
+        ("DELETE", "/v1/sandboxes/g", None), "/v1/sandboxes/g",
+    ),
     "renamed": Operation(
         ("PATCH", "/v1/sandboxes/k", {"name": "m"}), ("PATCH", "/v1/sandboxes/m", {"name": "k"}), "/v1/sandboxes/m",
     ),

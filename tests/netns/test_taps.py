@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.netns.test_follow import go_down
 from tests.support.guest import DHCP_SCRIPT
 from tests.support.lab import OUTSIDE_ADDRESS, Lab
+from tests.support.user_lab import HOME, SERVER, UID, UserLab, why_no_user
 
 ROOT = Path(__file__).parents[2]
 GUEST = str(ROOT / "tests" / "support" / "guest.py")
@@ -280,3 +282,64 @@ def test_what_is_refused(lab):
     assert "modprobe tun" in refusal(lab, "tap", "create", "front", "vm1")
     lab.shell("umount /dev/net")
     assert lab.kernel_state() == before
+
+
+def test_a_user_without_root_is_told_what_a_tap_needs():
+    if why := why_no_user():
+        pytest.skip(why)
+    with UserLab(tun=False) as lab:
+        lab.berth("network", "create", "front")
+        assert "modprobe tun" in refusal(lab, "tap", "create", "front", "vm1")
+
+
+IN_NEST = """
+set -e
+mkdir -p $HOME/leases; export LEASES=$HOME/leases
+ip link set lo up; ip link set eth0 address $1 up
+busybox udhcpc -i eth0 -n -q -t 20 -T 1 -s $HOME/dhcp.sh
+cat $LEASES/lease.bound
+ping -c 1 -W 5 $2
+dig +short @$(sed -n s/^dns=//p $LEASES/lease.bound) box
+curl -sS -m 10 -k --resolve www.example.org:443:$3 https://www.example.org/
+"""
+
+
+@pytest.mark.slow
+def test_a_user_without_root_has_taps_in_his_nest():
+    if why := why_no_user():
+        pytest.skip(why)
+    with UserLab() as lab:
+        # As most hosts have it.
+        lab.shell("mkdir -p /mnt/dev; mknod -m 666 /mnt/dev/tun c 10 200; mount --bind /mnt/dev /dev/net")
+        lab.serve_outside()
+        lab.berth("network", "create", "front")
+        mac = create(lab)
+        lab.berth("run", "-d", "--name", "box", "--network", "front", "--", "sleep", "infinity")
+        box = lab.inspect("box")["addresses"][0]
+        lab.shell(f"cat > {HOME}/dhcp.sh <<'END'\n{DHCP_SCRIPT}END\nchmod 755 {HOME}/dhcp.sh; chown {UID} {HOME}/dhcp.sh")
+        said = lab.berth("unshare", "--", sys.executable, GUEST, "vm1", "-", "sh", "-c", IN_NEST, "sh", mac, box, SERVER).stdout
+        assert f"ip={lab.inspect('vm1')['addresses'][0]}" in said
+        assert f"\n{box}\n" in said
+        assert said.endswith("www.example.org www.example.org\n")
+        lab.berth("tap", "rm", "vm1")
+        assert "vm1" not in lab.in_nest("ip -o link")
+
+
+@pytest.mark.slow
+def test_one_that_persists_is_there_after_a_reboot(lab):
+    mac = create(lab, "--persist", "-p", "8081:80")
+    create(lab, name="vm2")
+    before = lab.inspect("vm1")
+    go_down(lab)
+    # What else a reboot takes.
+    lab.shell("ip link del vm1; ip link del vm2")
+    lab.start_daemon()
+    lab.wait_for(lambda: lab.berth("inspect", "vm1", check=False).returncode == 0)
+    after = lab.inspect("vm1")
+    for field in ("id", "addresses", "mac_addresses", "ports"):
+        assert after.get(field) == before.get(field), field
+    assert "vm2" not in lab.berth("ps", "-a").stdout
+    assert lab.run("ip", "link", "show", "vm2", check=False).returncode != 0
+    guest = boot(lab, mac)
+    assert lease(lab)["ip"] == before["addresses"][0]
+    end(lab, guest)

@@ -1,20 +1,26 @@
 """A stand-in for a virtual machine: `guest.py TAP NETNS` has the frames of a tap of this namespace come to eth0 of another, and back.
 
+With - for NETNS and a command behind it the other one is new, and ends with the command, which runs there.
+
 A hypervisor does the same: it opens the tap by its name, and the guest has a network card behind it.
 """
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import fcntl
 import os
 import select
 import struct
+import subprocess
 import sys
+import threading
 
-SET_INTERFACE, TAP, NO_PACKET_INFORMATION = 0x400454CA, 0x0002, 0x1000
+SET_INTERFACE, TAP, NO_PACKET_INFORMATION, NEW_NET = 0x400454CA, 0x0002, 0x1000, 0x4000_0000
 DHCP_SCRIPT = """#!/bin/sh
 # What a distribution's own script does with what udhcpc has got; all of it is kept for the test.
-env | grep -E '^(ip|mask|subnet|router|dns|hostname|mtu|lease|serverid)=' > "/mnt/lease.$1"
+env | grep -E '^(ip|mask|subnet|router|dns|hostname|mtu|lease|serverid)=' > "${LEASES:-/mnt}/lease.$1"
 [ "$1" = bound ] || [ "$1" = renew ] || exit 0
 ip addr replace "$ip/$mask" dev "$interface"
 ip link set "$interface" mtu "$mtu"
@@ -29,25 +35,39 @@ def _opened(name: str) -> int:
     return device
 
 
-def main() -> None:
-    tap, namespace = sys.argv[1:]
-    outside = _opened(tap)
-    descriptor = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
-    import ctypes
+def _enter(namespace: str) -> None:
+    library = ctypes.CDLL(None, use_errno=True)
+    if namespace == "-":
+        failed = library.unshare(NEW_NET) < 0
+    else:
+        descriptor = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
+        failed = library.setns(descriptor, NEW_NET) < 0
+    if failed:
+        raise OSError(ctypes.get_errno(), f"entering {namespace}")
 
-    if ctypes.CDLL(None, use_errno=True).setns(descriptor, 0x4000_0000) < 0:
-        raise OSError(ctypes.get_errno(), "setns")
-    inside = _opened("eth0")
-    print("there", flush=True)
+
+def _carry(outside: int, inside: int) -> None:
     while True:
         for ready in select.select([outside, inside], [], [])[0]:
             try:
-                frame = os.read(ready, 65536)
-                os.write(inside if ready == outside else outside, frame)
+                os.write(inside if ready == outside else outside, os.read(ready, 65536))
             except OSError as error:
-                if ready == outside and error.errno == 77:  # EBADFD: the tap is gone
+                if ready == outside and error.errno == errno.EBADFD:
+                    # The tap is gone.
                     return
-                continue
+
+
+def main() -> None:
+    tap, namespace, *command = sys.argv[1:]
+    outside = _opened(tap)
+    _enter(namespace)
+    inside = _opened("eth0")
+    if not command:
+        print("there", flush=True)
+        _carry(outside, inside)
+        return
+    threading.Thread(target=_carry, args=(outside, inside), daemon=True).start()
+    sys.exit(subprocess.run(command, check=False).returncode)
 
 
 if __name__ == "__main__":
