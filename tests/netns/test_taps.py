@@ -169,6 +169,16 @@ def test_egress_rules_hold_a_guest(lab):
     assert lab.out("dig", "+short", f"@{gateway}", "web", where="vm1").strip() == web
     assert reaches(lab, web)
     assert not reaches(lab, OUTSIDE_ADDRESS)
+    # A name opens what its answer has, to this guest.
+    lab.shell(f"ip -n outside addr add {SERVER}/32 dev lo")
+    lab.start_listening("upstream.py", OUTSIDE_ADDRESS, "ok", "quiet", where="outside")
+    lab.start(sys.executable, "-m", "http.server", "8000", "-d", "/mnt/work", where="outside")
+    fetch = ("curl", "-sf", "-m", "5", "-o", "/dev/null", "--resolve", f"www.example.org:8000:{SERVER}", "http://www.example.org:8000/")
+    lab.wait_for(lambda: lab.run(*fetch, where="outside", check=False).returncode == 0)
+    lab.berth("egress", "add", "vm1", "www.example.org:8000")
+    assert lab.run(*fetch, where="vm1", check=False).returncode != 0
+    assert lab.out("dig", "+short", f"@{gateway}", "www.example.org", where="vm1").strip() == SERVER
+    lab.run(*fetch, where="vm1")
     end(lab, guest)
 
 
@@ -300,7 +310,9 @@ busybox udhcpc -i eth0 -n -q -t 20 -T 1 -s $HOME/dhcp.sh
 cat $LEASES/lease.bound
 ping -c 1 -W 5 $2
 dig +short @$(sed -n s/^dns=//p $LEASES/lease.bound) box
-curl -sS -m 10 -k --resolve www.example.org:443:$3 https://www.example.org/
+address=$(dig +short @$(sed -n s/^dns=//p $LEASES/lease.bound) www.example.org)
+curl -sS -m 10 -k --resolve www.example.org:443:$address https://www.example.org/
+! curl -sS -m 10 -k --resolve other.example.org:443:$address https://other.example.org/
 """
 
 
@@ -313,11 +325,11 @@ def test_a_user_without_root_has_taps_in_his_nest():
         lab.shell("mkdir -p /mnt/dev; mknod -m 666 /mnt/dev/tun c 10 200; mount --bind /mnt/dev /dev/net")
         lab.serve_outside()
         lab.berth("network", "create", "front")
-        mac = create(lab)
+        mac = create(lab, "--egress", "www.example.org,network:front")
         lab.berth("run", "-d", "--name", "box", "--network", "front", "--", "sleep", "infinity")
         box = lab.inspect("box")["addresses"][0]
         lab.shell(f"cat > {HOME}/dhcp.sh <<'END'\n{DHCP_SCRIPT}END\nchmod 755 {HOME}/dhcp.sh; chown {UID} {HOME}/dhcp.sh")
-        said = lab.berth("unshare", "--", sys.executable, GUEST, "vm1", "-", "sh", "-c", IN_NEST, "sh", mac, box, SERVER).stdout
+        said = lab.berth("unshare", "--", sys.executable, GUEST, "vm1", "-", "sh", "-c", IN_NEST, "sh", mac, box).stdout
         assert f"ip={lab.inspect('vm1')['addresses'][0]}" in said
         assert f"\n{box}\n" in said
         assert said.endswith("www.example.org www.example.org\n")
