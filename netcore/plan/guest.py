@@ -13,6 +13,7 @@ from netcore.taps.router_advertisement import Advertisement
 ROUTER_LIFETIME = 9000
 """Seconds (RFC 4861 section 6.2.1: the most)."""
 _FOR_EVER = 0xFFFF_FFFF
+_LARGEST_MTU, _USUAL_MTU = 9216, 1500
 _NOBODY = IPv4Address("169.254.0.1")
 """Who says it where the network has no address of its own: a server of DHCP must be called something."""
 
@@ -30,7 +31,7 @@ def binding(network: Network, endpoint: Endpoint, name: str, *, resolver: bool) 
         server=own[0] if own else router or _NOBODY,
         router=router,
         name_servers=own if resolver else (),
-        mtu=network.common.mtu,
+        mtu=_mtu(network),
         name=name,
     )
 
@@ -45,7 +46,7 @@ def advertisement(network: Network, endpoint: Endpoint, router_mac: bytes, *, re
     return Advertisement(
         link_address=router_mac,
         prefix=pool.subnet,
-        mtu=network.common.mtu,
+        mtu=_mtu(network),
         router_lifetime=ROUTER_LIFETIME if leads else 0,
         lifetime=_FOR_EVER,
         name_servers=own if resolver else (),
@@ -59,6 +60,11 @@ def router_address(router_mac: bytes) -> IPv6Address:
 
 def mac_octets(mac: str) -> bytes:
     return bytes.fromhex(mac.replace(":", ""))
+
+
+def _mtu(network: Network) -> int:
+    """Return the MTU of *network*, or Ethernet's where it is more than a virtual network card can have, as in a nest."""
+    return network.common.mtu if network.common.mtu <= _LARGEST_MTU else _USUAL_MTU
 
 
 def _host_addresses(network: Network) -> list[IPAddress]:

@@ -89,6 +89,13 @@ def test_an_internal_network_has_names_and_no_way_out():
     assert guest.binding(inside, ENDPOINT, "vm1", resolver=False).name_servers == ()
 
 
+@pytest.mark.parametrize(("mtu", "told"), [(1280, 1280), (9000, 9000), (65520, 1500)])
+def test_an_mtu_that_a_network_card_can_have(mtu, told):
+    network = replace(FRONT, common=replace(FRONT.common, mtu=mtu))
+    assert guest.binding(network, ENDPOINT, "vm1", resolver=True).mtu == told
+    assert guest.advertisement(network, ENDPOINT, bytes(6), resolver=True).mtu == told
+
+
 def test_only_the_families_that_are_there():
     assert guest.binding(FRONT, replace(ENDPOINT, ipv4=None), "vm1", resolver=True) is None
     assert guest.advertisement(FRONT, replace(ENDPOINT, ipv6=None), b"\2\0\0\0\0\1", resolver=True) is None
