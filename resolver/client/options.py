@@ -10,7 +10,7 @@ class SandboxOptions(TypedDict, total=False):
     """Options of a sandbox, each as the option of `berth run` that has its name (docs/cli.md).
 
     *egress*: rules, [] for none at all, None for no limits. *networks*: NAME[,key=value...]. *environment*: variables of its commands.
-    *workdir*: where they run. *confine*: a directory that stays writable under bubblewrap. *memory*: such as "512m", or octets. *options*:
+    *workdir*: where they run. *confine*: the directory that stays writable under bubblewrap, True: the current one. *memory*: such as "512m", or octets. *options*:
     further options of `berth run`, as words: ["--dns", "10.0.0.53"].
     """
 
@@ -21,7 +21,7 @@ class SandboxOptions(TypedDict, total=False):
     environment: Mapping[str, str]
     workdir: str | None
     user: str | None
-    confine: str | None
+    confine: str | bool | None
     read_only: bool
     tmpfs: Sequence[str]
     volumes: Sequence[str]
@@ -52,8 +52,11 @@ def _words(given: Mapping[str, object]) -> Iterator[str]:
         rules = _texts("egress", egress)
         yield from (f"--egress={rule}" for rule in (rules or ["none"]))
     for field, option in _NAMED.items():
-        if given.get(field) is not None:
-            yield f"{option}={given[field]}"
+        value = given.get(field)
+        if value is True:
+            yield option
+        elif value is not None and value is not False:
+            yield f"{option}={value}"
     for field, option in _REPEATED.items():
         yield from (f"{option}={text}" for text in _texts(field, given.get(field, ())))
     for field, option in (("environment", "--env"), ("labels", "--label")):

@@ -187,6 +187,8 @@ def test_options_are_those_of_the_command_line():
         "--network=front,alias=a", "--tmpfs=/tmp", "--env=A=b c", "--label=k=v", "--read-only", "--dns", "10.0.0.53",
     ]  # fmt: skip
     assert run_words("box", {"egress": []}) == ["--name=box", "--egress=none"]
+    assert run_words("box", {"confine": True}) == ["--name=box", "--confine"]
+    assert run_words("box", {"confine": False}) == ["--name=box"]
     with pytest.raises(TypeError, match="no option image"):
         run_words("box", {"image": "alpine"})
     with pytest.raises(TypeError, match="egress is a list of texts"):
