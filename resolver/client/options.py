@@ -10,8 +10,8 @@ class SandboxOptions(TypedDict, total=False):
     """Options of a sandbox, each as the option of `berth run` that has its name (docs/cli.md).
 
     *egress*: rules, [] for none at all, None for no limits. *networks*: NAME[,key=value...]. *environment*: variables of its commands.
-    *workdir*: where they run. *confine*: the directory that stays writable under bubblewrap, True: the current one. *memory*: such as "512m", or octets. *options*:
-    further options of `berth run`, as words: ["--dns", "10.0.0.53"].
+    *workdir*: where they run. *confine*: the directory that stays writable under bubblewrap, True: the current one. *memory*: such as
+    "512m", or octets. *options*: further options of `berth run`, as words: ["--dns", "10.0.0.53"].
     """
 
     name: str | None
@@ -62,7 +62,7 @@ def _words(given: Mapping[str, object]) -> Iterator[str]:
     for field, option in (("environment", "--env"), ("labels", "--label")):
         pairs = given.get(field, {})
         assert isinstance(pairs, Mapping)
-        yield from (f"{option}={key}={value}" for key, value in pairs.items())
+        yield from _pairs(field, option, pairs)
     if given.get("read_only"):
         yield "--read-only"
 
@@ -73,9 +73,17 @@ def _texts(field: str, value: object) -> list[str]:
     return [str(text) for text in value]
 
 
+def _pairs(field: str, option: str, pairs: Mapping[str, str]) -> Iterator[str]:
+    for key, value in pairs.items():
+        # The command line would split it at the first one.
+        if not key or "=" in key:
+            raise ValueError(f"{field}: {key!r:.60} can't be a name: it is empty or has = in it")
+        yield f"{option}={key}={value}"
+
+
 def exec_words(environment: Mapping[str, str], workdir: str | None, user: str | None) -> list[str]:
     """Return the options of `berth exec`."""
-    found = [f"--env={key}={value}" for key, value in environment.items()]
+    found = [*_pairs("environment", "--env", environment)]
     if workdir is not None:
         found.append(f"--workdir={workdir}")
     return found if user is None else [*found, f"--user={user}"]

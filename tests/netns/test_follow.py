@@ -127,8 +127,11 @@ def test_a_process_in_the_hosts_namespace_is_waited_for(lab):
     assert status(lab) == "waits"
     assert lab.kernel_state() == before
     assert program.stdout.readline() == "ready\n"
+    # One that stays there is told of.
+    lab.wait_for(lambda: f"process {pid} is in the host's network namespace, which is never adopted" in lab.berth("status").stdout)
     program.send_signal(signal.SIGUSR1)
     wait_until(lab, "attached")
+    assert "host's network namespace" not in lab.berth("status").stdout
     lab.run("nsenter", "--target", str(pid), "--net", "ip", "addr", "show", "dev", "eth0")
     lab.berth("detach", "app")
     # Its process goes on, in its namespace, with nothing of ours.
@@ -191,7 +194,7 @@ def test_a_namespace_that_is_anothers_is_told_of_and_tried_again(lab):
     lab.berth("attach", "--name", "first", "--pid", str(pid))
     follow(lab)
     lab.wait_for(lambda: "app does not get the namespace of pidfile:/run/app.pid" in lab.berth("status").stdout)
-    assert "is sandbox first already" in lab.berth("status").stdout
+    assert f"netns of process {pid} is sandbox first already" in lab.berth("status").stdout
     lab.berth("detach", "first")
     wait_until(lab, "attached")
     assert "does not get the namespace" not in lab.berth("status").stdout

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.netns.conftest import upstream
-from tests.support.lab import OUTSIDE_ADDRESS, Failed, Lab
+from tests.support.lab import HOST_ADDRESS, OUTSIDE_ADDRESS, Failed, Lab
+from tests.support.recipes import need
 
 pytestmark = pytest.mark.slow
 UNPACKED = Path("/opt/berth-test-programs")
@@ -85,4 +86,41 @@ def test_systemd_resolved_and_nss_resolve_find_the_names(lab: Lab):
     server.terminate()
     server.wait()
     lab.berth("host-dns", "disable", "--no-restart")
+    assert lab.shell(EVERYTHING) == before
+
+
+_NETWORK_MANAGER = """
+# Where /sys can't be written it does without udev.
+mount -t sysfs -o ro sysfs /sys
+mkdir -p /run/dbus /run/NetworkManager /var/lib/NetworkManager
+printf '[main]\\nplugins=keyfile\\ndns=dnsmasq\\nauth-polkit=false\\n[keyfile]\\nunmanaged-devices=except:interface-name:up0\\n' > /etc/NetworkManager/NetworkManager.conf
+dbus-daemon --system --fork
+"""
+_CONNECT = f"""
+nmcli device set up0 managed yes
+nmcli connection add type ethernet ifname up0 con-name up ipv4.method manual ipv4.addresses {HOST_ADDRESS}/24 ipv4.gateway {OUTSIDE_ADDRESS} ipv4.dns {OUTSIDE_ADDRESS}
+nmcli connection up up
+"""
+
+
+@pytest.mark.parametrize("lab", ["networkmanager"], indirect=True, ids=str)
+def test_dnsmasq_of_networkmanager_finds_the_names(lab: Lab):
+    need("dbus-daemon", "dnsmasq")
+    lab.shell(_NETWORK_MANAGER)
+    lab.start("NetworkManager", "--no-daemon")
+    lab.wait_for(lambda: lab.run("nmcli", "general", check=False).returncode == 0)
+    lab.shell(_CONNECT)
+    lab.wait_for(lambda: "nameserver 127.0.0.1" in lab.out("cat", "/etc/resolv.conf"))
+    lab.wait_for(lambda: finds(lab, "a.example.test") == ["192.0.2.80"])
+    before = lab.shell(EVERYTHING)
+    assert finds(lab, "web.front.berth.internal") == []
+    # It is found out, and told by the real nmcli.
+    lab.berth("host-dns", "enable", "--config", "/run/berth.toml")
+    lab.wait_for(lambda: finds(lab, "web.front.berth.internal") == web(lab))
+    assert "/etc/NetworkManager/dnsmasq.d/berth.conf" in lab.berth("host-dns", "status", "--config", "/run/berth.toml").stdout
+    # A new connection of the host changes nothing.
+    lab.shell("nmcli connection down up; nmcli connection up up")
+    lab.wait_for(lambda: (finds(lab, "a.example.test"), finds(lab, "web.front.berth.internal")) == (["192.0.2.80"], web(lab)))
+    lab.berth("host-dns", "disable")
+    lab.wait_for(lambda: (finds(lab, "a.example.test"), finds(lab, "web.front.berth.internal")) == (["192.0.2.80"], []))
     assert lab.shell(EVERYTHING) == before

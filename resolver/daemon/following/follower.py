@@ -13,7 +13,7 @@ import select
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from netcore.errors import NetcoreError, NotFound
+from netcore.errors import Conflict, NetcoreError, NotFound
 from netcore.kernel import netns, process
 from netcore.model import NetnsPath, Owner, Sandbox, SandboxId
 from resolver import limits
@@ -105,11 +105,15 @@ class Follower:
             return self._failed(str(error))
         except (NetcoreError, ResolverError, OSError) as error:
             return self._failed(str(error))
-        self.problem = None
         if is_settled:
+            self.problem = None
             self._pause = 0.0
             # A process that has ended in the host's namespace has another one after it, perhaps.
             return 0.0 if known is not None else limits.FOLLOW_LOOK
+        # One that has only just begun is on its way to a namespace of its own, perhaps.
+        stays = known is not None and self._pause >= limits.FOLLOW_HOST_NAMESPACE[1]
+        reason = f"process {pid} is in the host's network namespace, which is never adopted; start it with one of its own"
+        self.problem = reason if stays else None
         return self._longer(limits.FOLLOW_HOST_NAMESPACE)
 
     def _failed(self, reason: str) -> float:
@@ -143,11 +147,21 @@ class Follower:
             await self._wait_if_ended()
             return False
         if not sandbox.adopted or netns.identity_of_path(sandbox.netns_path) != identity:
-            await self._move(self._id, NetnsPath(f"/proc/self/fd/{found.netns}"), found.owner)
+            await self._go_into(found)
         elif sandbox.leader != found.owner:
             await self._note_leader(self._id, found.owner)
         self._watch_leader(found.owner, found.pidfd)
         return True
+
+    async def _go_into(self, found: _Found) -> None:
+        path = NetnsPath(f"/proc/self/fd/{found.netns}")
+        try:
+            await self._move(self._id, path, found.owner)
+        except Conflict as error:
+            if error.name != path:
+                raise
+            # The path says nothing to whoever reads it.
+            raise Conflict("netns", f"of process {found.owner.pid}", str(error).removeprefix(f"netns {path} ")) from error
 
     async def _wait_if_ended(self) -> None:
         """Have the sandbox wait in a namespace of its own, unless the process that leads it is there still."""

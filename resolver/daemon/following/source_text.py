@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -30,6 +31,8 @@ _FORMS = {
 }
 _UNIT_TYPES = ("service", "socket", "mount", "swap", "scope")
 """Types of units that have processes (systemd.unit(5))."""
+_CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+"""What Docker and Podman take as the name of a container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,5 +71,8 @@ def _what_is_wrong(kind: Kind, name: str) -> str | None:
             if len(parts) != 2 or not all(part.strip(".") for part in parts):
                 return "give containerd's namespace and the id of the container, as in default/web"
             return None
+        case Kind.PODMAN | Kind.DOCKER:
+            is_name = _CONTAINER_NAME.fullmatch(name) is not None
+            return None if is_name else "the name of a container begins with a letter or digit, and has only these, _ . and -"
         case _:
             return "there is a slash in it" if "/" in name else None

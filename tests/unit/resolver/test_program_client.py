@@ -33,7 +33,7 @@ from resolver.client import (
     sync_operations,
 )
 from resolver.client import sync as plain
-from resolver.client.options import SandboxOptions, run_words
+from resolver.client.options import SandboxOptions, exec_words, run_words
 from resolver.daemon import client_code, openapi
 from resolver.daemon.admin import ROUTES
 from tests.support.fake_daemon import FakeDaemon
@@ -193,6 +193,14 @@ def test_options_are_those_of_the_command_line():
         run_words("box", {"image": "alpine"})
     with pytest.raises(TypeError, match="egress is a list of texts"):
         run_words("box", {"egress": "pypi.org"})
+
+
+@pytest.mark.parametrize("name", ["", "A=", "A=b"])
+def test_a_variable_whose_name_cannot_be_one_is_refused(name):
+    with pytest.raises(ValueError, match=r"environment: .* can.t be a name"):
+        run_words("box", {"environment": {name: "x"}})
+    with pytest.raises(ValueError, match=r"environment: .* can.t be a name"):
+        exec_words({name: "x"}, None, None)
 
 
 def test_every_option_of_a_sandbox_is_one_of_the_command_line():
