@@ -24,7 +24,7 @@ from resolver.engine.received import Received
 from resolver.engine.upstream import Upstream, UpstreamSet
 from resolver.errors import DecodeError
 from resolver.quota import Quota
-from resolver.transport.udp import ReplySender
+from resolver.transport.protocol import ReplySender
 from resolver.transport.upstream import UpstreamPool
 from resolver.wire.message import AD, CD, HEADER, RD, Edns, ExtendedError, Option, Query, Rcode, option_octets, options, render_opt
 

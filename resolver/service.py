@@ -41,7 +41,7 @@ from resolver.engine.upstream import Upstream, UpstreamSet
 from resolver.engine.view import View
 from resolver.forwarding import ClientQuery, Forwarder, client_subnet, own_message, upstream_message
 from resolver.reply_cache import Reply, ReplyCache, ReplyMemory
-from resolver.transport.udp import ReplySender
+from resolver.transport.protocol import ReplySender
 from resolver.transport.upstream import UpstreamPool
 from resolver.wire import name as names
 from resolver.wire.message import HEADER, PLAIN_OPT_SIZE, RD, ExtendedError, Query, Rcode

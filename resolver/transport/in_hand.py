@@ -23,7 +23,9 @@ from resolver import limits
 VERSION = 1
 """Of the layout. What another version wrote is not read."""
 SLOTS, STRIDE, NAME, HEADER = limits.UDP_DRAIN, 512, 32, 64
-"""Datagrams in one batch, octets of each that are kept, of its address, and of its `struct mmsghdr`."""
+"""Datagrams in one batch, octets of each that are kept, of its address and where it came from, and of its `struct mmsghdr`."""
+EACH = (1 << 64) - 1
+"""In place of the mark of a batch: each datagram has its own, in the last four octets of its address, which no address fills."""
 LENGTH_AT = 56
 """Where the length of what was received is in a header."""
 _SO_COOKIE = 57
@@ -49,7 +51,7 @@ class Unanswered:
 
 @dataclass(frozen=True, slots=True)
 class BatchMemory:
-    """The parts of the memory that one `Batch` reads into. *mark*: the descriptor it reads from."""
+    """The parts of the memory that one `Batch` reads into. *mark*: the descriptor it reads from, or `EACH`."""
 
     mark: memoryview
     octets: memoryview
@@ -141,18 +143,19 @@ def read(descriptor: int, now: float) -> list[Unanswered]:
 
 def _in_batch(octets: bytes, at: int, address_size: int, cookies: memoryview) -> list[Unanswered]:
     """Return the queries of the batch at *at* that was being answered."""
-    descriptor = int.from_bytes(octets[at : at + 8], "little")
-    number = cookies[descriptor] if descriptor < _DESCRIPTORS else 0
+    mark = int.from_bytes(octets[at : at + 8], "little")
     texts, names = at + 8, at + 8 + SLOTS * STRIDE
     headers = names + SLOTS * NAME
     found = []
-    for slot in range(SLOTS if number else 0):
+    for slot in range(SLOTS):
         length_at, text_at, name_at = headers + slot * HEADER + LENGTH_AT, texts + slot * STRIDE, names + slot * NAME
         size = int.from_bytes(octets[length_at : length_at + 4], "little")
         if size == 0:
-            break
+            continue
+        descriptor = int.from_bytes(octets[name_at + NAME - 4 : name_at + NAME], "little") if mark == EACH else mark
+        number = cookies[descriptor] if descriptor < _DESCRIPTORS else 0
         query = as_query(octets[text_at : text_at + size], octets[text_at : text_at + STRIDE]) if size <= STRIDE else None
-        if query is not None:
+        if number and query is not None:
             found.append(Unanswered(number, query, octets[name_at : name_at + address_size]))
     return found
 

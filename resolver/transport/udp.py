@@ -7,32 +7,15 @@ import contextlib
 import ctypes
 import socket
 import struct
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 from resolver import limits
 from resolver.dns_client import Client
 from resolver.transport import in_hand
 from resolver.transport.batch import Datagram, packed
 from resolver.transport.poller import Poller
+from resolver.transport.protocol import Service
 from resolver.transport.thinning import Levels, Load, levels, program
-
-
-class ReplySender(Protocol):
-    """Who sends responses that come later. *peer* is what came with the query."""
-
-    def reply(self, peer: bytes, octets: bytes) -> None:
-        """Send *octets* to *peer*, or forget them if it is gone."""
-
-
-class Service(Protocol):
-    """What answers queries."""
-
-    def count_sent(self, count: int, rcodes: Sequence[int]) -> None:
-        """Count *count* remembered replies that were sent; *rcodes*: of those that are not NOERROR."""
-
-    def on_query(self, client: Client, octets: bytes, sender: ReplySender, peer: bytes, *, tcp: bool) -> bytes | None:
-        """Return the response to *octets*; None if it comes later through *sender*, or never."""
 
 
 class UdpListener:
@@ -43,8 +26,8 @@ class UdpListener:
 
     # With a thousand sandboxes each wake-up finds this object cold: the fewer cache lines the better.
     __slots__ = (
-        "_batch", "_client", "_client_of", "_descriptor", "_in_hand", "_late", "_load", "_looked", "_most", "_poller", "_replies",
-        "_screen", "_service", "_socket", "_thinned", "_timer", "cookie",
+        "_batch", "_client", "_client_of", "_descriptor", "_in_hand", "_late", "_load", "_lone", "_looked", "_most", "_poller",
+        "_replies", "_screen", "_service", "_socket", "_thinned", "_timer", "cookie",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +47,7 @@ class UdpListener:
         self._client_of = client_of
         self._replies = client.replies.by_octets
         self._batch = poller.batch(sock.family)
+        self._lone = poller.lone_queries(service, sock.family)
         self._most = limits.UDP_DRAIN
         self._late: list[Datagram] = []
         self._load, self._looked = Load(), 0.0
@@ -94,6 +78,10 @@ class UdpListener:
             self._ask(rest)
         self._batch.done(count)
         self._pace(count, len(rest))
+        if count == 1:
+            self._lone.add(self._descriptor, self._replies, self._client, self)
+        elif count:
+            self._lone.remove(self._descriptor)
 
     def _pace(self, count: int, slow: int) -> None:
         """Take fewer at a time from a socket whose queries are expensive, so that others wait no longer for it."""
