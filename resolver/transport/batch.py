@@ -46,7 +46,9 @@ _receive_one, _send_one = _unchecked.recvmmsg, _unchecked.sendto
 # struct mmsghdr on 64-bit Linux: a msghdr of 56 octets, then the length of what was received.
 _LENGTHS: list[Callable[..., tuple[int, ...]]] = [struct.Struct("56xI4x" * count).unpack_from for count in range(_SLOTS + 1)]
 _NOTHING = memoryview(array("I", [0] * _SLOTS))
+_BEGINS = range(0, _SLOTS * _STRIDE, _STRIDE)
 _STARTS = range(2, _SLOTS * _STRIDE, _STRIDE)
+"""Where the slots begin, and what is behind the IDs."""
 
 Datagram = tuple[bytes, bytes]
 """(octets, the peer's address as the kernel writes it)."""
@@ -127,7 +129,7 @@ class Batch:
         if count == 1:
             return self._answer_one(descriptor, replies)
         octets = _string_at(self._at, count * _STRIDE)
-        find, view = replies.get, self._view
+        find, view, address_size = replies.get, self._view, self._address_size
         sizes: list[int] = []
         rest: list[Datagram] = []
         rcodes: tuple[int, ...] = ()
@@ -150,8 +152,9 @@ class Batch:
                 names = _string_at(self._names_at, count * _NAME)
             slot = len(sizes)
             sizes.append(0)
-            name_at = slot * _NAME
-            rest.append((self._message(octets, slot, size), names[name_at : name_at + self._address_size]))
+            name_at, at = slot * _NAME, at - 2
+            message = octets[at : at + size] if size <= _STRIDE else self._message(octets, slot, size)
+            rest.append((message, names[name_at : name_at + address_size]))
         self._out_sizes[:count] = array("Q", sizes)
         if not rest:
             self._send(descriptor, self._out_at, 0, count)
@@ -244,7 +247,10 @@ class Batch:
         if not count:
             return []
         octets, message = _string_at(self._at, count * _STRIDE), self._message
-        messages = [message(octets, slot, size) for slot, size in enumerate(_LENGTHS[count](self._in))]
+        messages = [
+            octets[at : at + size] if size <= _STRIDE else message(octets, at // _STRIDE, size)
+            for at, size in zip(_BEGINS, _LENGTHS[count](self._in), strict=False)
+        ]
         self.done(count)
         return messages
 

@@ -59,7 +59,7 @@ class LoneQueries:
             if reply is not None and len(reply) <= LONGEST_SENT:
                 batch.answer_at(unknown, reply)
                 continue
-            self._in_hand.waits(descriptor, octets, peer)
+            self._in_hand.wait(descriptor, [(octets, peer)])
             if reply is not None:
                 sender.reply(peer, reply)
         batch.done(count)

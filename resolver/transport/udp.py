@@ -92,13 +92,17 @@ class UdpListener:
 
     def _ask(self, queries: list[Datagram]) -> None:
         on_query, client = self._service.on_query, self._client
-        replies = []
-        for octets, peer in queries:
+        replies, waiting = [], []
+        for query in queries:
+            octets, peer = query
             reply = on_query(client, octets, self, peer, tcp=False)
             if reply is not None:
                 replies.append((reply, peer))
             else:
-                self._in_hand.waits(self._descriptor, octets, peer)
+                waiting.append(query)
+        # First: responses are written over the queries.
+        if waiting:
+            self._in_hand.wait(self._descriptor, waiting)
         if replies:
             self._batch.send(self._socket, replies)
 
@@ -109,7 +113,7 @@ class UdpListener:
         if reply is not None:
             self._batch.send(self._socket, [(reply, peer)])
         else:
-            self._in_hand.waits(self._descriptor, octets, peer)
+            self._in_hand.wait(self._descriptor, [(octets, peer)])
 
     def _drain_of_many(self) -> None:
         assert self._client_of is not None
@@ -117,13 +121,14 @@ class UdpListener:
             queries = self._batch.receive(self._socket.fileno(), limits.UDP_DRAIN_SLOW)
         except OSError:
             return
-        replies = []
+        replies, waiting = [], []
         load = self._load
         counts = load.counts
         load.reads += 1
         load.total += len(queries)
         load.full += len(queries) == limits.UDP_DRAIN_SLOW
-        for octets, peer in queries:
+        for query in queries:
+            octets, peer = query
             address = packed(peer)
             counts[address] = counts.get(address, 0) + 1
             client = self._client_of(peer)
@@ -137,7 +142,9 @@ class UdpListener:
             if reply is not None:
                 replies.append((reply, peer))
             else:
-                self._in_hand.waits(self._descriptor, octets, peer)
+                waiting.append(query)
+        if waiting:
+            self._in_hand.wait(self._descriptor, waiting)
         if replies:
             self._batch.send(self._socket, replies)
         self._batch.done(len(queries))

@@ -129,7 +129,7 @@ def test_queries_that_wait_for_an_upstream_are_found_until_they_are_answered_or_
     now = 100.0
     here = InHand(memory, lambda: now)
     here.enroll(listener)
-    here.waits(listener.fileno(), QUERY, peer_of(client))
+    here.wait(listener.fileno(), [(QUERY, peer_of(client))])
     assert in_hand.read(memory, 101.0) == [Unanswered(in_hand.cookie(listener), QUERY, peer_of(client))]
     assert in_hand.read(memory, 106.0) == []
     here.answered([(RESPONSE, peer_of(client))])
@@ -143,11 +143,11 @@ def test_many_that_are_never_answered_take_no_more_room(memory, sockets):
     here = InHand(memory, lambda: 0.0)
     here.enroll(listener)
     for number in range(10_000):
-        here.waits(listener.fileno(), number.to_bytes(2, "big") + QUERY[2:], peer_of(client))
+        here.wait(listener.fileno(), [(number.to_bytes(2, "big") + QUERY[2:], peer_of(client))])
     assert len(in_hand.read(memory, 0.0)) == len(here._slots) == 4096
     here.strike(listener.fileno())
     # A query of a socket that is closed is nobody's; those that wait know their socket by its cookie.
-    here.waits(listener.fileno(), QUERY, peer_of(client))
+    here.wait(listener.fileno(), [(QUERY, peer_of(client))])
     assert len(in_hand.read(memory, 0.0)) == 4095
 
 
