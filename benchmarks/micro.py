@@ -8,6 +8,7 @@ The counts are the same on every machine and gate CI (`tests/unit/resolver/test_
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import socket
 import sys
@@ -95,11 +96,15 @@ class Bench:
         )
         upstreams = UpstreamSet((Upstream("127.0.0.1", self.upstream.getsockname()[1]),))
         asker = Client(View(attached=(AttachedZone(PublishedZone(zone)),), upstreams=upstreams, policy=policy))
-        served = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        served.bind(("127.0.0.1", 0))
-        self.listener = UdpListener(self.poller, served, self.service, asker)
-        self.client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.client.connect(served.getsockname())
+        self.listeners, self.clients = [], []
+        for _ in range(BATCH):
+            served, client = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+            served.bind(("127.0.0.1", 0))
+            client.connect(served.getsockname())
+            client.setblocking(False)
+            self.listeners.append(UdpListener(self.poller, served, self.service, asker))
+            self.clients.append(client)
+        self.client = self.clients[0]
         # Everything is open and known: the first questions of all.
         for number in range(8):
             self.client.send(_query(f"warm{number}.example"))
@@ -129,18 +134,17 @@ class Bench:
 
     def drain_client(self) -> int:
         """Return how many replies have come."""
-        self.client.setblocking(False)
         count = 0
-        while True:
-            try:
-                self.client.recv(4096)
-            except BlockingIOError:
-                return count
-            count += 1
+        for client in self.clients:
+            with contextlib.suppress(BlockingIOError):
+                while client.recv(4096):
+                    count += 1
+        return count
 
     def stop(self) -> None:
-        self.listener.close()
-        for sock in (self.client, self.upstream):
+        for listener in self.listeners:
+            listener.close()
+        for sock in (*self.clients, self.upstream):
             sock.close()
         for server in self.service._pool._servers.values():
             server.close()
@@ -159,8 +163,10 @@ def _with_cookie(number: int) -> bytes:
     return _query("web", use_edns=0, options=[dns.edns.GenericOption(10, number.to_bytes(8, "big"))])
 
 
+LONE = "local, repeated, one in each socket"
 KINDS: dict[str, Callable[[int], bytes]] = {
     "local, repeated": lambda _: _query("web"),
+    LONE: lambda _: _query("web"),
     "local, new spelling": lambda number: _query(_spelling(number + 1)),
     "local, new octets": _with_cookie,
     "cached, repeated": lambda _: _query("warm1.example"),
@@ -169,7 +175,7 @@ KINDS: dict[str, Callable[[int], bytes]] = {
 
 
 async def measure(kind: str, *, policy: QueryPolicy | None = None, rounds: int = 20) -> Cost:
-    """Return the cost of one query of *kind* when they come in full batches."""
+    """Return the cost of one query of *kind* when they come in full batches, or one in each of as many sockets."""
     bench = await Bench().start(policy)
     numbers = count()
     frames = calls = 0
@@ -188,20 +194,21 @@ async def measure(kind: str, *, policy: QueryPolicy | None = None, rounds: int =
 
         return run
 
-    originals = batch._recvmmsg, batch._sendmmsg
+    names = ("_recvmmsg", "_sendmmsg", "_receive_one", "_send_one")
+    originals = {name: getattr(batch, name) for name in names}
 
     def one_round(*, is_counted: bool) -> tuple[float, int, bool]:
         """Return the time of one batch, the blocks that it left, and whether it was served as one.
 
         A busy kernel delivers datagrams of the loopback late: then some come behind the others.
         """
-        for _ in range(BATCH):
-            bench.client.send(KINDS[kind](next(numbers)))
+        for client in bench.clients:
+            (client if kind == LONE else bench.client).send(KINDS[kind](next(numbers)))
         gc.collect()
         gc.disable()
         before, start = sys.getallocatedblocks(), time.perf_counter()
         if is_counted:
-            batch._recvmmsg, batch._sendmmsg = map(counted, originals)
+            vars(batch).update({name: counted(call) for name, call in originals.items()})
             sys.setprofile(on_frame)
         bench.serve()
         if kind == "forwarded":
@@ -212,7 +219,7 @@ async def measure(kind: str, *, policy: QueryPolicy | None = None, rounds: int =
             sys.setprofile(on_frame if is_counted else None)
             bench.serve()
         sys.setprofile(None)
-        batch._recvmmsg, batch._sendmmsg = originals
+        vars(batch).update(originals)
         took, left = time.perf_counter() - start, sys.getallocatedblocks() - before
         gc.enable()
         replies = bench.drain_client()

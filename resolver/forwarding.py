@@ -6,7 +6,7 @@ waits; where nothing comes back, an expired answer (RFC 8767) or SERVFAIL with t
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from ipaddress import ip_address
 
@@ -24,7 +24,7 @@ from resolver.engine.received import Received
 from resolver.engine.upstream import Upstream, UpstreamSet
 from resolver.errors import DecodeError
 from resolver.quota import Quota
-from resolver.transport.udp import ReplySender
+from resolver.transport.protocol import ReplySender
 from resolver.transport.upstream import UpstreamPool
 from resolver.wire.message import AD, CD, HEADER, RD, Edns, ExtendedError, Option, Query, Rcode, option_octets, options, render_opt
 
@@ -102,7 +102,7 @@ class Forwarder:
         pool: UpstreamPool,
         cache: Cache,
         clock: Callable[[], float],
-        counters: Counter[str],
+        counters: defaultdict[str, int],
         deliver: Callable[[ClientQuery, bytes | Received], None],
     ) -> None:
         self._pool = pool
@@ -113,6 +113,7 @@ class Forwarder:
         self.quota = Quota()
         self.in_flight: dict[tuple[UpstreamSet, bytes], _ForwardedQuery] = {}
         self.protected = Protected()
+        self._clean = self.protected, NOTHING
 
     def ask(self, asked: ClientQuery, upstreams: UpstreamSet, key: bytes | None, message: bytes, now: float) -> bytes | None:
         """Wait for an equal query that is in flight, or send this one; return a response if too many of this client wait already."""
@@ -170,11 +171,19 @@ class Forwarder:
                 if key is not None:
                     entry = self._cache.put(upstreams, key, received, now, trusted=trusted)
                     if entry is not None:
-                        entry.looked = self.protected, found
+                        entry.looked = self._looked(found)
                 return received, None if trusted else found
         if key is not None:
             self._cache.failed(upstreams, key, reason, now)
         return reason
+
+    def _looked(self, found: Finding) -> tuple[Protected, Finding]:
+        """Return (who looked, *found*), the same for nearly all answers."""
+        if found is not NOTHING:
+            return self.protected, found
+        if self._clean[0] is not self.protected:
+            self._clean = self.protected, NOTHING
+        return self._clean
 
     def _is_trusted(self, upstream: Upstream) -> bool:
         """Return whether the answers of an upstream may point to us: it is one of us, or inside the sandbox itself."""

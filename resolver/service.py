@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 from resolver import limits
@@ -41,7 +41,7 @@ from resolver.engine.upstream import Upstream, UpstreamSet
 from resolver.engine.view import View
 from resolver.forwarding import ClientQuery, Forwarder, client_subnet, own_message, upstream_message
 from resolver.reply_cache import Reply, ReplyCache, ReplyMemory
-from resolver.transport.udp import ReplySender
+from resolver.transport.protocol import ReplySender
 from resolver.transport.upstream import UpstreamPool
 from resolver.wire import name as names
 from resolver.wire.message import HEADER, PLAIN_OPT_SIZE, RD, ExtendedError, Query, Rcode
@@ -70,8 +70,9 @@ class DnsService:
         self._effects: set[asyncio.Task[None]] = set()
         self.cache = cache
         self.on_update: Callable[[bytes, ReplySender, bytes], None] | None = None
-        self.counters: Counter[str] = Counter()
-        self.rcodes: Counter[int] = Counter()
+        # Adding to a Counter takes twice as long.
+        self.counters: defaultdict[str, int] = defaultdict(int)
+        self.rcodes: defaultdict[int, int] = defaultdict(int)
         self._forwarder = Forwarder(pool, cache, clock, self.counters, self._deliver)
 
     def protect(self, protected: Protected) -> None:

@@ -27,7 +27,7 @@ from resolver import limits
 from resolver.daemon.static_names import StaticNames
 from resolver.daemon.update_keys import UpdateKey
 from resolver.daemon.update_signature import bare, refusal
-from resolver.transport.udp import ReplySender
+from resolver.transport.protocol import ReplySender
 from resolver.zone.update import UpdateRefused, ZoneUpdate
 from resolver.zone.zone import Zone
 

@@ -21,17 +21,20 @@ class Kind(Enum):
 _NOT_UNDERSTOOD = (Rcode.FORMERR, Rcode.NOTIMP)
 _FINAL = (int(Rcode.NOERROR), int(Rcode.NXDOMAIN))
 _QR, _TC = QR >> 8, TC >> 8
+_HEADER = HEADER.size
+# Looking a member of an enumeration up takes longer than the comparison.
+_ANSWER = Kind.FINAL
 
 
 def classify(question: bytes, identity: int, message: bytes) -> Kind:
     """Return what *message* is, if *question* was asked with the ID *identity*."""
-    if len(message) < HEADER.size or message[0] << 8 | message[1] != identity or not message[2] & _QR:
+    if len(message) < _HEADER or message[0] << 8 | message[1] != identity or not message[2] & _QR:
         return Kind.UNRELATED
-    end = HEADER.size + len(question)
-    has_one = message[4:6] == b"\0\1"
-    if has_one and message[HEADER.size : end] == question and not message[2] & _TC and message[3] & 0xF in _FINAL:
-        return Kind.FINAL
-    if (not has_one or message[HEADER.size : end] != question) and not _is_same_question(question, message):
+    end = _HEADER + len(question)
+    is_same = message.startswith(b"\0\1", 4) and message.startswith(question, _HEADER)
+    if is_same and not message[2] & _TC and message[3] & 0xF in _FINAL:
+        return _ANSWER
+    if not is_same and not _is_same_question(question, message):
         # A server that can't parse our query may leave the question out.
         return Kind.NO_EDNS if len(message) < end and message[3] & 0xF in _NOT_UNDERSTOOD else Kind.UNRELATED
     if message[2] & _TC:

@@ -256,7 +256,7 @@ class View:
         for attached in attached_zones:
             if attached.aliases and name in attached.aliases:
                 aliased.append(attached)
-        for attached in (*aliased, *attached_zones):
+        for attached in (*aliased, *attached_zones) if aliased else attached_zones:
             zone = attached.published.current
             target = attached.aliases.get(name, name) if aliased else name
             records = zone.look(target)

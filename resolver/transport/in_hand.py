@@ -23,7 +23,9 @@ from resolver import limits
 VERSION = 1
 """Of the layout. What another version wrote is not read."""
 SLOTS, STRIDE, NAME, HEADER = limits.UDP_DRAIN, 512, 32, 64
-"""Datagrams in one batch, octets of each that are kept, of its address, and of its `struct mmsghdr`."""
+"""Datagrams in one batch, octets of each that are kept, of its address and where it came from, and of its `struct mmsghdr`."""
+EACH = (1 << 64) - 1
+"""In place of the mark of a batch: each datagram has its own, in the last four octets of its address, which no address fills."""
 LENGTH_AT = 56
 """Where the length of what was received is in a header."""
 _SO_COOKIE = 57
@@ -31,9 +33,10 @@ _NO_COOKIE = bytes(8)
 _DESCRIPTORS = 65_536
 _WAITING = 4096
 _RECORD = struct.Struct("=QdHH28s512s")
+_RECORD_SIZE, _write = _RECORD.size, _RECORD.pack_into
 _BATCH = 8 + SLOTS * (STRIDE + NAME + HEADER)
 _WAITING_AT = _DESCRIPTORS * 8 + 2 * _BATCH
-_SIZE = _WAITING_AT + _WAITING * _RECORD.size
+_SIZE = _WAITING_AT + _WAITING * _RECORD_SIZE
 _LONGEST_WAIT = 5.0
 """Seconds after which nobody waits for an answer any more."""
 
@@ -49,7 +52,7 @@ class Unanswered:
 
 @dataclass(frozen=True, slots=True)
 class BatchMemory:
-    """The parts of the memory that one `Batch` reads into. *mark*: the descriptor it reads from."""
+    """The parts of the memory that one `Batch` reads into. *mark*: the descriptor it reads from, or `EACH`."""
 
     mark: memoryview
     octets: memoryview
@@ -88,27 +91,34 @@ class InHand:
         if 0 <= descriptor < _DESCRIPTORS:
             self._cookies[descriptor] = 0
 
-    def waits(self, descriptor: int, octets: bytes, peer: bytes) -> None:
-        """Note that the answer to a query comes later, or never."""
-        if len(octets) > STRIDE or descriptor >= _DESCRIPTORS:
+    def wait(self, descriptor: int, queries: Iterable[tuple[bytes, bytes]]) -> None:
+        """Note that the answers to *queries* (octets, peer), which were read from one socket, come later, or never."""
+        if descriptor >= _DESCRIPTORS:
             return
-        slot, self._next = self._next, (self._next + 1) % _WAITING
-        before = self._keys[slot]
-        if before is not None:
-            self._slots.pop(before, None)
-        key = self._keys[slot] = peer, octets[:2]
-        self._slots[key] = slot
-        record = (self._cookies[descriptor], self._clock(), len(octets), len(peer), peer, octets)
-        _RECORD.pack_into(self._memory, _WAITING_AT + slot * _RECORD.size, *record)
+        slots, keys, memory, slot = self._slots, self._keys, self._memory, self._next
+        number, now = self._cookies[descriptor], self._clock()
+        for octets, peer in queries:
+            size = len(octets)
+            if size > STRIDE:
+                continue
+            before = keys[slot]
+            if before is not None:
+                slots.pop(before, None)
+            key = keys[slot] = peer, octets[:2]
+            slots[key] = slot
+            _write(memory, _WAITING_AT + slot * _RECORD_SIZE, number, now, size, len(peer), peer, octets)
+            slot = (slot + 1) % _WAITING
+        self._next = slot
 
     def answered(self, responses: Iterable[tuple[bytes, bytes]]) -> None:
-        """Note that *responses* (octets, peer) were sent to queries of which `waits` was told."""
+        """Note that *responses* (octets, peer) were sent to queries of which `wait` was told."""
+        take, keys, memory = self._slots.pop, self._keys, self._memory
         for octets, peer in responses:
-            slot = self._slots.pop((peer, octets[:2]), None)
+            slot = take((peer, octets[:2]), None)
             if slot is not None:
-                self._keys[slot] = None
-                at = _WAITING_AT + slot * _RECORD.size
-                self._memory[at : at + 8] = _NO_COOKIE
+                keys[slot] = None
+                at = _WAITING_AT + slot * _RECORD_SIZE
+                memory[at : at + 8] = _NO_COOKIE
 
 
 def cookie(sock: socket.socket) -> int:
@@ -133,7 +143,7 @@ def read(descriptor: int, now: float) -> list[Unanswered]:
     for number, address_size in ((0, 16), (1, 28)):
         found += _in_batch(octets, _DESCRIPTORS * 8 + number * _BATCH, address_size, cookies)
     for slot in range(_WAITING):
-        number, since, size, peer_size, peer, query = _RECORD.unpack_from(octets, _WAITING_AT + slot * _RECORD.size)
+        number, since, size, peer_size, peer, query = _RECORD.unpack_from(octets, _WAITING_AT + slot * _RECORD_SIZE)
         if number and now - since < _LONGEST_WAIT:
             found.append(Unanswered(number, query[:size], peer[:peer_size]))
     return found
@@ -141,18 +151,19 @@ def read(descriptor: int, now: float) -> list[Unanswered]:
 
 def _in_batch(octets: bytes, at: int, address_size: int, cookies: memoryview) -> list[Unanswered]:
     """Return the queries of the batch at *at* that was being answered."""
-    descriptor = int.from_bytes(octets[at : at + 8], "little")
-    number = cookies[descriptor] if descriptor < _DESCRIPTORS else 0
+    mark = int.from_bytes(octets[at : at + 8], "little")
     texts, names = at + 8, at + 8 + SLOTS * STRIDE
     headers = names + SLOTS * NAME
     found = []
-    for slot in range(SLOTS if number else 0):
+    for slot in range(SLOTS):
         length_at, text_at, name_at = headers + slot * HEADER + LENGTH_AT, texts + slot * STRIDE, names + slot * NAME
         size = int.from_bytes(octets[length_at : length_at + 4], "little")
         if size == 0:
-            break
+            continue
+        descriptor = int.from_bytes(octets[name_at + NAME - 4 : name_at + NAME], "little") if mark == EACH else mark
+        number = cookies[descriptor] if descriptor < _DESCRIPTORS else 0
         query = as_query(octets[text_at : text_at + size], octets[text_at : text_at + STRIDE]) if size <= STRIDE else None
-        if query is not None:
+        if number and query is not None:
             found.append(Unanswered(number, query, octets[name_at : name_at + address_size]))
     return found
 

@@ -13,6 +13,8 @@ from resolver.engine.classify import Kind, classify
 from resolver.engine.upstream_health import UpstreamHealth
 from resolver.wire.message import HEADER
 
+_UNRELATED = Kind.UNRELATED
+
 
 class ReplyHandler(Protocol):
     """Who waits for the response to one query at one upstream."""
@@ -95,7 +97,7 @@ class PendingQueries(dict[int, PendingQuery]):
             pending = self.get(message[0] << 8 | message[1]) if len(message) >= HEADER.size else None
             if pending is not None:
                 kind = classify(pending.question, pending.identity, message)
-                if kind is not Kind.UNRELATED:
+                if kind is not _UNRELATED:
                     del self[pending.identity]
                     pending.answered(kind, message, now)
 

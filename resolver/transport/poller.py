@@ -15,8 +15,12 @@ from collections.abc import Callable
 from resolver import limits
 from resolver.transport.batch import Batch
 from resolver.transport.in_hand import InHand
+from resolver.transport.lone_queries import LoneQueries
+from resolver.transport.protocol import Service
 
 _ROUNDS = 4
+_FULL_READS = 8
+"""Of so many looks at what is ready, all sockets are read in full after one."""
 
 
 class Poller:
@@ -27,6 +31,8 @@ class Poller:
         self._epoll = select.epoll()
         self._readers: dict[int, Callable[[], None]] = {}
         self._flushers: dict[Callable[[], None], None] = {}
+        self._lone: dict[tuple[Service, int], LoneQueries] = {}
+        self._looks = 0
         self._running = False
         self._scheduled = False
         self.in_hand = InHand() if in_hand is None else in_hand
@@ -39,6 +45,13 @@ class Poller:
         """Return the shared memory for sockets of *family*."""
         return self.ipv4 if family == socket.AF_INET else self.ipv6
 
+    def lone_queries(self, service: Service, family: int) -> LoneQueries:
+        """Return those that read sockets of *family* one query at a time, for *service*."""
+        found = self._lone.get((service, family))
+        if found is None:
+            found = self._lone[service, family] = LoneQueries(service, self.batch(family), self.in_hand)
+        return found
+
     def add(self, descriptor: int, reader: Callable[[], None]) -> None:
         """Call *reader* whenever the socket has datagrams. It reads a bounded number of them."""
         self._readers[descriptor] = reader
@@ -46,6 +59,8 @@ class Poller:
 
     def remove(self, descriptor: int) -> None:
         """Stop calling the socket's reader; to be called before it is closed."""
+        for lone in self._lone.values():
+            lone.remove(descriptor)
         if self._readers.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
 
@@ -64,6 +79,11 @@ class Poller:
                 ready = self._epoll.poll(0, limits.READY_SOCKETS)
                 if not ready:
                     return
+                self._looks += 1
+                # With one socket nothing is shared, and reading it in full tells how many queries it has.
+                if len(ready) > 1 and self._looks % _FULL_READS:
+                    for lone in self._lone.values():
+                        ready = lone.answer(ready, select.EPOLLIN)
                 for descriptor, event in ready:
                     if event & select.EPOLLERR:
                         self.on_error(descriptor)

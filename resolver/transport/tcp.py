@@ -19,7 +19,7 @@ from typing import cast
 
 from resolver import limits
 from resolver.dns_client import Client
-from resolver.transport.udp import Service
+from resolver.transport.protocol import Service
 
 _RESET, _IN_ORDER = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
 """SO_LINGER: how the kernel ends a connection whose descriptor is closed (socket(7))."""

@@ -7,32 +7,15 @@ import contextlib
 import ctypes
 import socket
 import struct
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 from resolver import limits
 from resolver.dns_client import Client
 from resolver.transport import in_hand
 from resolver.transport.batch import Datagram, packed
 from resolver.transport.poller import Poller
+from resolver.transport.protocol import Service
 from resolver.transport.thinning import Levels, Load, levels, program
-
-
-class ReplySender(Protocol):
-    """Who sends responses that come later. *peer* is what came with the query."""
-
-    def reply(self, peer: bytes, octets: bytes) -> None:
-        """Send *octets* to *peer*, or forget them if it is gone."""
-
-
-class Service(Protocol):
-    """What answers queries."""
-
-    def count_sent(self, count: int, rcodes: Sequence[int]) -> None:
-        """Count *count* remembered replies that were sent; *rcodes*: of those that are not NOERROR."""
-
-    def on_query(self, client: Client, octets: bytes, sender: ReplySender, peer: bytes, *, tcp: bool) -> bytes | None:
-        """Return the response to *octets*; None if it comes later through *sender*, or never."""
 
 
 class UdpListener:
@@ -43,8 +26,8 @@ class UdpListener:
 
     # With a thousand sandboxes each wake-up finds this object cold: the fewer cache lines the better.
     __slots__ = (
-        "_batch", "_client", "_client_of", "_descriptor", "_in_hand", "_late", "_load", "_looked", "_most", "_poller", "_replies",
-        "_screen", "_service", "_socket", "_thinned", "_timer", "cookie",
+        "_batch", "_client", "_client_of", "_descriptor", "_in_hand", "_late", "_load", "_lone", "_looked", "_most", "_poller",
+        "_replies", "_screen", "_service", "_socket", "_thinned", "_timer", "cookie",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +47,7 @@ class UdpListener:
         self._client_of = client_of
         self._replies = client.replies.by_octets
         self._batch = poller.batch(sock.family)
+        self._lone = poller.lone_queries(service, sock.family)
         self._most = limits.UDP_DRAIN
         self._late: list[Datagram] = []
         self._load, self._looked = Load(), 0.0
@@ -94,6 +78,10 @@ class UdpListener:
             self._ask(rest)
         self._batch.done(count)
         self._pace(count, len(rest))
+        if count == 1:
+            self._lone.add(self._descriptor, self._replies, self._client, self)
+        elif count:
+            self._lone.remove(self._descriptor)
 
     def _pace(self, count: int, slow: int) -> None:
         """Take fewer at a time from a socket whose queries are expensive, so that others wait no longer for it."""
@@ -104,13 +92,17 @@ class UdpListener:
 
     def _ask(self, queries: list[Datagram]) -> None:
         on_query, client = self._service.on_query, self._client
-        replies = []
-        for octets, peer in queries:
+        replies, waiting = [], []
+        for query in queries:
+            octets, peer = query
             reply = on_query(client, octets, self, peer, tcp=False)
             if reply is not None:
                 replies.append((reply, peer))
             else:
-                self._in_hand.waits(self._descriptor, octets, peer)
+                waiting.append(query)
+        # First: responses are written over the queries.
+        if waiting:
+            self._in_hand.wait(self._descriptor, waiting)
         if replies:
             self._batch.send(self._socket, replies)
 
@@ -121,7 +113,7 @@ class UdpListener:
         if reply is not None:
             self._batch.send(self._socket, [(reply, peer)])
         else:
-            self._in_hand.waits(self._descriptor, octets, peer)
+            self._in_hand.wait(self._descriptor, [(octets, peer)])
 
     def _drain_of_many(self) -> None:
         assert self._client_of is not None
@@ -129,13 +121,14 @@ class UdpListener:
             queries = self._batch.receive(self._socket.fileno(), limits.UDP_DRAIN_SLOW)
         except OSError:
             return
-        replies = []
+        replies, waiting = [], []
         load = self._load
         counts = load.counts
         load.reads += 1
         load.total += len(queries)
         load.full += len(queries) == limits.UDP_DRAIN_SLOW
-        for octets, peer in queries:
+        for query in queries:
+            octets, peer = query
             address = packed(peer)
             counts[address] = counts.get(address, 0) + 1
             client = self._client_of(peer)
@@ -149,7 +142,9 @@ class UdpListener:
             if reply is not None:
                 replies.append((reply, peer))
             else:
-                self._in_hand.waits(self._descriptor, octets, peer)
+                waiting.append(query)
+        if waiting:
+            self._in_hand.wait(self._descriptor, waiting)
         if replies:
             self._batch.send(self._socket, replies)
         self._batch.done(len(queries))

@@ -54,6 +54,7 @@ class ResultHandler(Protocol):
 
 
 _UNKNOWN: Path = ()
+_FINAL = Kind.FINAL
 
 
 class _NameServer:
@@ -146,7 +147,7 @@ class _FirstQuery(PendingQuery, eq=False, gc=False, kw_only=True):
     bucket: Bucket
 
     def answered(self, kind: Kind, message: bytes, now: float) -> None:
-        if kind is Kind.FINAL and self.handler is None:
+        if kind is _FINAL and self.handler is None:
             self.health.answered(now - self.sent)
             self.bucket.pop(self, None)
             self.results.on_result(Done(self.health, message), now)

@@ -5,8 +5,10 @@ import socket
 
 import pytest
 
+from resolver.dns_client import Client
+from resolver.engine.view import View
 from resolver.transport import in_hand
-from resolver.transport.batch import Batch
+from resolver.transport.batch import Batch, LoneSocket
 from resolver.transport.in_hand import InHand, Unanswered, as_query
 
 QUESTION = b"\3web\0\0\1\0\1"
@@ -57,6 +59,36 @@ def test_queries_that_were_read_are_found_until_they_are_done(memory, sockets):
     assert here
 
 
+def test_queries_of_many_sockets_that_were_read_one_by_one_are_each_found_with_their_own(memory, sockets):
+    listener, client = sockets
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        other.bind(("127.0.0.1", 0))
+        asker.connect(other.getsockname())
+        here = InHand(memory)
+        batch = Batch(socket.AF_INET, here.batch(0))
+        for sock in (listener, other):
+            here.enroll(sock)
+        # Read in full first, so that everything has been used for something else.
+        client.send(b"\0\1" + QUERY[2:])
+        assert len(batch.receive(listener.fileno(), 8)) == 1
+        batch.done(1)
+        client.send(b"")
+        asker.send(QUERY)
+        sources = [LoneSocket(sock.fileno(), {}.get, Client(View()), None) for sock in (listener, other, listener)]
+        count, (_, unknown), _ = batch.answer_each(sources)
+        assert count == 2
+        assert in_hand.read(memory, 0.0) == [Unanswered(in_hand.cookie(other), QUERY, peer_of(asker))]
+        batch.answer_at(unknown, RESPONSE)
+        # It was sent, which is not noted yet: one answer too many is no harm.
+        assert [found.octets for found in in_hand.read(memory, 0.0)] == [QUERY]
+        batch.done(2)
+        assert in_hand.read(memory, 0.0) == []
+        # What is read in full again is of one socket, whatever the slots say.
+        client.send(QUERY)
+        assert len(batch.receive(listener.fileno(), 8)) == 1
+        assert in_hand.read(memory, 0.0) == [Unanswered(in_hand.cookie(listener), QUERY, peer_of(client))]
+
+
 def test_nothing_stale_is_taken_for_a_query_of_the_socket_that_is_read_now(memory, sockets):
     listener, client = sockets
     client.send(QUERY)
@@ -97,7 +129,7 @@ def test_queries_that_wait_for_an_upstream_are_found_until_they_are_answered_or_
     now = 100.0
     here = InHand(memory, lambda: now)
     here.enroll(listener)
-    here.waits(listener.fileno(), QUERY, peer_of(client))
+    here.wait(listener.fileno(), [(QUERY, peer_of(client))])
     assert in_hand.read(memory, 101.0) == [Unanswered(in_hand.cookie(listener), QUERY, peer_of(client))]
     assert in_hand.read(memory, 106.0) == []
     here.answered([(RESPONSE, peer_of(client))])
@@ -111,11 +143,11 @@ def test_many_that_are_never_answered_take_no_more_room(memory, sockets):
     here = InHand(memory, lambda: 0.0)
     here.enroll(listener)
     for number in range(10_000):
-        here.waits(listener.fileno(), number.to_bytes(2, "big") + QUERY[2:], peer_of(client))
+        here.wait(listener.fileno(), [(number.to_bytes(2, "big") + QUERY[2:], peer_of(client))])
     assert len(in_hand.read(memory, 0.0)) == len(here._slots) == 4096
     here.strike(listener.fileno())
     # A query of a socket that is closed is nobody's; those that wait know their socket by its cookie.
-    here.waits(listener.fileno(), QUERY, peer_of(client))
+    here.wait(listener.fileno(), [(QUERY, peer_of(client))])
     assert len(in_hand.read(memory, 0.0)) == 4095
 
 

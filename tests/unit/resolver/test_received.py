@@ -1,5 +1,6 @@
 """Replies of upstreams taken apart: TTLs, lifetimes, OPT, rotation, networks they may not point into."""
 
+import random
 import struct
 from ipaddress import ip_network
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resolver.engine import received as module
 from resolver.engine.rebinding import NOTHING, Protected
 from resolver.engine.received import is_negative, orders, render, take_apart
 from resolver.engine.request import screen
@@ -299,3 +301,37 @@ def test_opt_where_none_may_be_is_refused():
     twice = wire[:10] + b"\0\2" + wire[12:] + OPT + OPT
     with pytest.raises(DecodeError, match="two OPT records"):
         take_apart(twice, 34)
+
+
+@pytest.mark.parametrize("edns", [None, 0], ids=["plain", "EDNS"])
+@pytest.mark.parametrize("count", [1, 2, 16, 17])
+@pytest.mark.parametrize(("rtype", "address"), [("A", "192.0.2.{}"), ("AAAA", "2001:db8::{}")])
+def test_answers_of_few_addresses_are_read_as_all_others_are(monkeypatch, rtype, address, count, edns):
+    made = dns.message.make_response(dns.message.make_query("web.example", rtype, use_edns=edns), our_payload=1232)
+    made.answer.append(dns.rrset.from_text("web.example.", 300, "IN", rtype, *(address.format(number) for number in range(count))))
+    wire, start = made.to_wire(), 12 + 17
+    noise = random.Random(f"{rtype} {count} {edns}")
+    changed = [wire, *(wire[:end] for end in range(start, len(wire), 5))]
+    for _ in range(400):
+        octets = bytearray(wire)
+        for _ in range(noise.randint(1, 3)):
+            # In the header, the first records or the OPT; mostly to what means something there.
+            at = noise.choice((*range(2, 12), *range(start, min(len(wire), start + 60)), *range(len(wire) - 12, len(wire))))
+            octets[at] = noise.choice((0, 1, 0xC0, 0x80, 0x29, noise.randrange(256)))
+        changed.append(bytes(octets) + noise.choice((b"", b"", b"\0")))
+
+    def read():
+        found = []
+        for octets in changed:
+            try:
+                found.append(take_apart(octets, start))
+            except DecodeError as error:
+                found.append(str(error))
+        return found
+
+    quick = read()
+    if count <= 16:
+        # Made once for all of them.
+        assert quick[0].runs is take_apart(wire, start).runs
+    monkeypatch.setattr(module, "_STEPS", {})
+    assert quick == read()
