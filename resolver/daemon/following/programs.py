@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import shutil
 from collections.abc import Callable
 
@@ -107,9 +108,11 @@ async def _start(*command: str) -> asyncio.subprocess.Process:
     if shutil.which(command[0]) is None:
         raise CannotTell(f"{command[0]} is not installed")
     pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
-    bound = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") is not None else ()
+    # This process may be killed before that of setpriv is bound to it: then it has another parent.
+    bound = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid()))
+    words = (*bound, *command) if shutil.which("setpriv") is not None else command
     try:
-        return await asyncio.create_subprocess_exec(*bound, *command, stdin=null, stdout=pipe, stderr=pipe)
+        return await asyncio.create_subprocess_exec(*words, stdin=null, stdout=pipe, stderr=pipe)
     except OSError as error:
         raise CannotTell(f"{command[0]} can't be run: {error.strerror}") from error
 
