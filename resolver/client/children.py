@@ -51,16 +51,20 @@ async def _readable(descriptor: int) -> None:
 async def end(process: asyncio.subprocess.Process, patience: float) -> None:
     """End *process*, a command of berth, and what it has started: TERM, after *patience* seconds KILL. Returns when it has ended."""
     if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
+        _signal(process, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ended(process), patience)
     while process.returncode is None:
         if not kill_below(process.pid):
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            _signal(process, signal.SIGKILL)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ended(process), _LOOK)
+
+
+def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    """Send a signal, but not by `subprocess`, which may take the exit code of what has just ended: asyncio would report 255."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, number)
 
 
 def kill_below(pid: int) -> int:
