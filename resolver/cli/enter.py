@@ -15,6 +15,9 @@ import signal
 import struct
 import sys
 import time
+
+# For the search of the PATH: what is loaded in a sandbox would be what that has at its place.
+import warnings  # noqa: F401
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -274,9 +277,6 @@ def join(
 
     *detached*: return 0 as soon as it runs; it reads and writes nothing.
     """
-    # What is loaded later, as by the search of the PATH, would be what the sandbox has at its place.
-    import warnings  # noqa: F401
-
     reading, writing = os.pipe2(os.O_CLOEXEC)
     enter_sandbox(sandbox)
     if not detached:
