@@ -6,16 +6,14 @@ medians of wall time, and of processor time (user and system). With a daemon of 
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from benchmarks.report import machine, summary, table, write
+from benchmarks.report import chosen, compile_modules, machine, summary, table, write
 
-ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 40
 BERTH = str(Path(sys.executable).with_name("berth"))
 COMMANDS = {
@@ -72,16 +70,13 @@ def measure() -> None:
 
 
 def main() -> None:
-    if os.environ.get("BERTH_BENCH_INSIDE"):
-        measure()
-        return
-    script = (
-        "mount --make-rprivate / && mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib && mkdir /run/netns && ip link set lo up && "
-        f"exec {sys.executable} -m benchmarks.commands"
-    )
-    environment = {**os.environ, "BERTH_BENCH_INSIDE": "1"}
-    subprocess.run(["unshare", "--net", "--mount", "sh", "-c", script], check=True, env=environment, cwd=ROOT)
+    from tests.support.lab import Lab
+
+    chosen((), sys.argv[1:])
+    compile_modules()
+    with Lab() as lab:
+        print(lab.out(sys.executable, "-m", "benchmarks.commands", "--inside", timeout=600))
 
 
 if __name__ == "__main__":
-    main()
+    measure() if "--inside" in sys.argv else main()

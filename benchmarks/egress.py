@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from benchmarks.peers import SBIN
-from benchmarks.report import machine, table, write
+from benchmarks.report import chosen, machine, table, write
 from tests.support.client_hellos import hello
 from tests.support.lab import OUTSIDE_ADDRESS, Lab
 
@@ -269,9 +269,8 @@ PARTS = {"names": names, "connections": connections, "packets": packets, "many":
 
 
 def main() -> None:
-    chosen = sys.argv[1:] or [*PARTS]
     result: dict = {"machine": machine()}
-    for part in chosen:
+    for part in chosen(PARTS, sys.argv[1:]):
         with Lab() as lab:
             lab.environment["PATH"] += f":{SBIN}"
             ready(lab)

@@ -20,7 +20,7 @@ from typing import Any
 import dns.edns
 import dns.message
 
-from benchmarks.report import machine, table, write
+from benchmarks.report import chosen, machine, table, write
 from resolver.dns_client import Client
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.exchange import Done
@@ -275,6 +275,7 @@ def costs() -> dict[str, Cost]:
 
 
 def main() -> None:
+    chosen((), sys.argv[1:])
     made = costs()
     rows = [[kind, str(cost.steps), f"{cost.microseconds:.1f}"] for kind, cost in made.items()]
     print(table(["question or answer", "byte codes", "us"], rows))

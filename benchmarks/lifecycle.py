@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
-from benchmarks.report import machine, summary, table, write
+from benchmarks.report import chosen, compile_modules, machine, summary, table, write
 
 ROOT = Path(__file__).resolve().parents[1]
 REPEAT = 30
@@ -385,6 +385,7 @@ def main(parts: list[str]) -> None:
 
     with Lab() as lab:
         lab.run("mount", "-t", "sysfs", "sysfs", "/sys", check=False)
+        compile_modules()
         done = lab.run(sys.executable, "-m", "benchmarks.lifecycle", "--inside", *parts, timeout=1800)
         content = json.loads(done.stdout.splitlines()[-1])
     content["machine"] = machine()
@@ -400,8 +401,7 @@ def main(parts: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    asked = [item for item in PARTS if item in sys.argv[1:]] or [*PARTS]
-    if "--inside" in sys.argv:
-        inside(asked)
+    if sys.argv[1:2] == ["--inside"]:
+        inside(sys.argv[2:])
     else:
-        main(asked)
+        main(chosen(PARTS, sys.argv[1:]))

@@ -24,7 +24,7 @@ import dns.message
 import dns.rrset
 import uvloop
 
-from benchmarks.report import machine, table, write
+from benchmarks.report import chosen, machine, table, write
 from resolver import limits
 from resolver.dns_client import Client
 from resolver.engine.cache import Cache, CacheSettings
@@ -265,6 +265,7 @@ def costs(*, policy: QueryPolicy | None = None) -> dict[str, Cost]:
 
 
 def main() -> None:
+    chosen((), sys.argv[1:])
     plain, ruled = costs(), costs(policy=_AllowAll())
     rows = [
         [

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from benchmarks.lifecycle import UnixConnection, call, timed
-from benchmarks.report import machine, summary, table, write
+from benchmarks.report import chosen, machine, summary, table, write
 
 REPEAT = 60
 SIZES = (10, 1000)
@@ -146,6 +146,7 @@ def throughput(hosts, results: dict) -> None:
 
 
 def main() -> None:
+    chosen((), sys.argv[1:])
     from tests.support.hosts import hosts as make_hosts
 
     results: dict[str, list[float]] = {}

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.lifecycle import UnixConnection, call, start_daemon, timed
-from benchmarks.report import machine, summary, table, write
+from benchmarks.report import chosen, machine, summary, table, write
 
 REPEAT = 15
 OTHERS = 2000
@@ -108,6 +108,7 @@ def inside() -> None:
 def main() -> None:
     from tests.support.lab import Lab
 
+    chosen((), sys.argv[1:])
     with Lab() as lab:
         done = lab.run(sys.executable, "-m", "benchmarks.ports", "--inside", timeout=1800)
         results = json.loads(done.stdout.splitlines()[-1])

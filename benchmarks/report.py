@@ -9,7 +9,26 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
+
+
+def chosen(parts: Collection[str], arguments: list[str]) -> list[str]:
+    """Return which of *parts* the *arguments* name, all if there are none; exits with 2 if one is no part."""
+    unknown = [argument for argument in arguments if argument not in parts]
+    if unknown:
+        print(
+            f"{unknown[0]!r} is no part of this benchmark; {'parts: ' + ' '.join(parts) if parts else 'it takes no arguments'}",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    return [part for part in parts if part in arguments] if arguments else [*parts]
+
+
+def compile_modules() -> None:
+    """Compile berth's modules, as an installation does: otherwise each start of the command line would."""
+    root = Path(__file__).resolve().parents[1]
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(root / "resolver"), str(root / "netcore")], check=True)
 
 
 def summary(samples: list[float]) -> dict[str, float]:

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from benchmarks.lifecycle import UnixConnection, call
 from benchmarks.peers import PEERS, ROOT, Names, Peer, ended, pinned, upstream_outside
-from benchmarks.report import machine, table, write
+from benchmarks.report import chosen, machine, table, write
 from tests.support.lab import OUTSIDE_ADDRESS
 
 REPEAT, SECONDS = 3, 2
@@ -446,7 +446,7 @@ def show(content: dict) -> None:
 def main() -> None:
     from tests.support.lab import Lab
 
-    parts = [item for item in sys.argv[1:] if item in PARTS] or list(PARTS)
+    parts = chosen(PARTS, sys.argv[1:])
     if shutil.which("cc") is None:
         sys.exit("a C compiler is needed: apt-get install gcc libc6-dev")
     content: dict[str, dict] = {"samples": {}, "facts": {}}
@@ -466,6 +466,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if "--inside" in sys.argv:
-        inside([item for item in sys.argv if item in PARTS])
+        inside(sys.argv[2:])
     else:
         main()

@@ -18,7 +18,7 @@ from functools import partial
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
-from benchmarks.report import machine, table, write
+from benchmarks.report import chosen, machine, table, write
 from netcore.controller.state_writer import StateWriter
 from netcore.desired.firewall import render_skeleton
 from netcore.desired.flows import Flows
@@ -301,7 +301,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
 
 
 def main() -> None:
-    rows = [row for name, part in PARTS.items() if len(sys.argv) == 1 or name in sys.argv[1:] for row in part()]
+    rows = [row for name in chosen(PARTS, sys.argv[1:]) for row in PARTS[name]()]
     cells = [[what, f"{before:.1f}", f"{now:.1f}", f"{before / now:.1f}"] for what, before, now in rows]
     print(table(["", "before, us", "now, us", "ratio"], cells))
     print(write("steps", {"machine": machine(), "rows": rows}))

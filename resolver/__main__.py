@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from resolver.cli import main
+from resolver.cli import program
 
-sys.exit(main())
+sys.exit(program())

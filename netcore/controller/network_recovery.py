@@ -96,8 +96,11 @@ def restore_guard(controller: Controller, desired: Collection[KernelObject], *, 
     *of_sandboxes*: whether *desired* has what is of sandboxes; otherwise the table of their ports stays as it is.
     """
     guard = controller.parts.guard
+    links = {wanted.ifname for wanted in desired if isinstance(wanted, GuardedLink)}
     try:
-        guard.write(wanted.ifname for wanted in desired if isinstance(wanted, GuardedLink))
+        # It is there already, for the second time that a start comes here, unless a network could not be made.
+        if not guard.has_written(links):
+            guard.write(links)
         if of_sandboxes:
             guard.write((wanted.ifname for wanted in desired if isinstance(wanted, GuardedPort)), PORTS)
     except (NetcoreError, OSError) as error:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from netcore.controller import Controller, network_recovery
 from netcore.controller.network_recovery import BROKEN
 from netcore.controller.plugin_endpoints import plugin_of
+from netcore.controller.recalled_objects import RecalledObjects
 from netcore.controller.set_aside import Aside
 from netcore.desired.diff import Step
 from netcore.desired.flows import stale_flows
@@ -34,13 +35,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """What the store says. *pending*: networks that were being made or removed. *living*, *gone*: sandboxes by what became of them."""
+    """What the store says. *pending*: networks that were being made or removed. *living*, *gone*: sandboxes by what became of them.
+
+    *objects*: what must exist for them.
+    """
 
     everything: Everything
     networks: Sequence[Network]
     pending: Sequence[Network]
     living: Sequence[tuple[Sandbox, EndpointsRecord]]
     gone: Sequence[tuple[Sandbox, EndpointsRecord]]
+    objects: RecalledObjects
 
 
 @dataclass(slots=True)
@@ -68,12 +73,13 @@ async def recall(controller: Controller, records: Records) -> Recalled:
     for switched in everything.switched:
         controller.parts.writer.put_switched(switched)
     networks = network_recovery.add_sensible(controller, [record.network for record in everything.networks if not record.pending])
-    living, gone = await _recall_sandboxes(controller, everything)
+    objects = RecalledObjects(controller.state)
+    living, gone = await _recall_sandboxes(controller, everything, objects)
     for network in networks:
         if network.is_overlay and _is_used(controller, network):
             # What other hosts publish of it comes later.
             controller.overlays.restore(network)
-    return Recalled(everything, networks, [record.network for record in everything.networks if record.pending], living, gone)
+    return Recalled(everything, networks, [record.network for record in everything.networks if record.pending], living, gone, objects)
 
 
 async def restore(controller: Controller, records: Records, recalled: Recalled, now: float) -> tuple[Sandbox, ...]:
@@ -100,7 +106,7 @@ async def restore(controller: Controller, records: Records, recalled: Recalled, 
     await _drop_unused_overlays(controller, records)
     await _withdraw(controller, recalled, before)
     await _restore_quarantined_addresses(controller, records, everything, now)
-    await _bring(controller, left, host)
+    await _bring(controller, recalled.objects, left, host)
     await _restore_uplinks(controller, everything)
     await _forget(controller, records, left)
     if everything.pins and not everything.unreadable:
@@ -160,7 +166,7 @@ def set_sandbox_aside(controller: Controller, sandbox: Sandbox, reason: str, end
 
 
 async def _recall_sandboxes(
-    controller: Controller, everything: Everything
+    controller: Controller, everything: Everything, objects: RecalledObjects
 ) -> tuple[list[tuple[Sandbox, EndpointsRecord]], list[tuple[Sandbox, EndpointsRecord]]]:
     """Put the sandboxes that live on into the state, with what their records say; return them, and those that don't live on."""
     found = everything.sandboxes
@@ -180,7 +186,7 @@ async def _recall_sandboxes(
         try:
             kept = _kept(controller, endpoints)
             # A record that makes no sense fails here, before anything is published.
-            controller.state.objects_of(sandbox, kept)
+            objects.of(sandbox, kept)
         except BROKEN as error:
             _set_record_aside(controller, sandbox, endpoints, error)
         else:
@@ -205,7 +211,7 @@ async def _restore_sandboxes(controller: Controller, records: Records, recalled:
             case _:
                 raise failure
         try:
-            _restore_sandbox(controller, records, sandbox, endpoints, left)
+            _restore_sandbox(controller, records, sandbox, endpoints, recalled.objects, left)
         except BROKEN as error:
             controller.parts.writer.drop_sandbox(sandbox.id)
             _set_record_aside(controller, sandbox, endpoints, error)
@@ -248,7 +254,9 @@ def _condition(record: SandboxRecord) -> tuple[bool, bool]:
         return False, True
 
 
-def _restore_sandbox(controller: Controller, records: Records, sandbox: Sandbox, record: EndpointsRecord, left: _Leftovers) -> None:
+def _restore_sandbox(
+    controller: Controller, records: Records, sandbox: Sandbox, record: EndpointsRecord, objects: RecalledObjects, left: _Leftovers
+) -> None:
     parts, state = controller.parts, controller.state
     every = (*record.endpoints, *record.before, *record.gone)
     kept = _kept(controller, record)
@@ -256,7 +264,7 @@ def _restore_sandbox(controller: Controller, records: Records, sandbox: Sandbox,
     waiting = tuple(endpoint for endpoint in _finished(record) if endpoint.network_id in aside)
     gone = leftovers.unfinished((*kept, *waiting), every, state.networks)
     # A record that makes no sense fails here, before anything has been taken.
-    state.objects_of(sandbox, kept)
+    objects.of(sandbox, kept)
     is_unsettled = record.pending or bool(record.gone)
     steps = leftovers.steps_back(state, sandbox, kept, gone) if is_unsettled else ()
     for endpoint in kept:
@@ -327,13 +335,13 @@ async def _restore_uplinks(controller: Controller, everything: Everything) -> No
         log.error("this host's links are not as networks need them reason=%s", error)
 
 
-async def _bring(controller: Controller, left: _Leftovers, host: NamespaceInventory | None) -> None:
+async def _bring(controller: Controller, objects: RecalledObjects, left: _Leftovers, host: NamespaceInventory | None) -> None:
     """Remove what is left over, make what is missing, write the firewall anew. A sandbox that lacks something is set aside.
 
     *host*: what the host holds before that, if it is known.
     """
     state, executor = controller.state, controller.parts.executor
-    desired, shared = state.lasting_objects(), state.uplink_objects(state.networks_here())
+    desired, shared = state.lasting_objects(objects.of), state.uplink_objects(state.networks_here())
 
     def body() -> Attempted:
         kept = {wanted.key for wanted in desired}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from netcore.drivers.host_routes import HostRoutes
 from netcore.egress.settings import NO_SETTINGS, EgressSettings
@@ -36,6 +36,10 @@ class Facts:
     def uplinks_of(self, family: int) -> tuple[str, ...]:
         """Return the links that traffic of *family* leaves by."""
         return tuple(ifname for ifname in self.uplinks if self.of_one_family.get(ifname, family) == family)
+
+    def of_sandboxes(self) -> Facts:
+        """Return these facts without what the objects of a sandbox don't follow from: the host's uplinks and addresses."""
+        return replace(self, uplinks=(), of_one_family={}, sysctls={}, local=None, outside=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -159,6 +159,12 @@ class Guard:
         with self._lock:
             return link in self._tables[family].links
 
+    def has_written(self, links: Iterable[str], family: str = LINKS) -> bool:
+        """Return whether this process has made a table with exactly *links*."""
+        with self._lock:
+            table = self._tables[family]
+            return table.protection not in (Protection.NONE, Protection.HELD) and table.links == set(links)
+
     def damaged(self) -> Sequence[str]:
         """Return the families of the tables that are needed and not there. Only where the kernel knows no owner others can remove one."""
         with self._lock:

@@ -116,8 +116,11 @@ class HostChanges:
             self._noticed.sysctls.add(EVERY_LINK)
             self._ours = now
             return True
+        last: dict[int, bytes] = {}
         for message in came:
-            self._take(self._snapshot, message)
+            self._take(self._snapshot, message, last)
+        for message in last.values():
+            self._take_new_link(self._snapshot, message)
         self._ours = now
         # What happened to a link while it was ours was not looked at.
         if any(name in self._by_name for name in gone):
@@ -134,10 +137,11 @@ class HostChanges:
         renamed, self._noticed.renamed = self._noticed.renamed, []
         return renamed
 
-    def _take(self, snapshot: HostSnapshot, message: bytes) -> None:
+    def _take(self, snapshot: HostSnapshot, message: bytes, last: dict[int, bytes]) -> None:
+        """Take one message over. *last*: index → what is the last word so far on a link of ours, and is taken over at the end."""
         match message_type(message):
             case type_ if type_ in (_NEWLINK, _DELLINK):
-                self._take_link(snapshot, message, is_gone=type_ == _DELLINK)
+                self._take_link(snapshot, message, last, is_gone=type_ == _DELLINK)
             case type_ if type_ in (_NEWADDR, _DELADDR):
                 _, _, _, scope, index = _IFADDR.unpack_from(message, 16)
                 if scope != _LINK_LOCAL_SCOPE and not self._is_ours(snapshot, index):
@@ -152,23 +156,29 @@ class HostChanges:
             case type_ if type_ == _NEWNETCONF:
                 self._take_netconf(snapshot, message)
 
-    def _take_link(self, snapshot: HostSnapshot, message: bytes, *, is_gone: bool) -> None:
+    def _take_link(self, snapshot: HostSnapshot, message: bytes, last: dict[int, bytes], *, is_gone: bool) -> None:
         family, _, index, _, _ = _IFINFO.unpack_from(message, 16)
         if family != _AF_UNSPEC:
             # Of the port of a bridge: what comes of it is not the link's.
             return
+        last.pop(index, None)
         before = snapshot.links.get(index)
-        if before is not None and self._by_name.get(before.name) == index:
-            del self._by_name[before.name]
+        if not is_gone and before is not None and before.name in self._ours and rtnl.link_name(message) == before.name:
+            # A connect causes a dozen of these for each end.
+            last[index] = message
+            return
         if is_gone:
-            snapshot.links.pop(index, None)
+            self._drop(snapshot, index)
             # Its IPv4 routes go without notifications of their own.
             self._noticed.is_outdated |= before is not None and self._has_part(snapshot, index) and before.name not in self._ours
             return
+        self._take_new_link(snapshot, message)
+
+    def _take_new_link(self, snapshot: HostSnapshot, message: bytes) -> None:
         after = rtnl.read_link(message)
+        index, before = after.index, self._drop(snapshot, after.index)
         if is_leaving(after):
             # It is gone for everybody; that it is still there is news of nothing.
-            snapshot.links.pop(index, None)
             return
         snapshot.links[index] = after
         self._by_name[after.name] = index
@@ -178,6 +188,13 @@ class HostChanges:
             return
         if replace(before, alias="", mac="", master=0) != replace(after, alias="", mac="", master=0) and self._has_part(snapshot, index):
             self._noticed.is_outdated = True
+
+    def _drop(self, snapshot: HostSnapshot, index: int) -> rtnl.Link | None:
+        """Forget a link and return what it was, None if it was not known."""
+        known = snapshot.links.pop(index, None)
+        if known is not None and self._by_name.get(known.name) == index:
+            del self._by_name[known.name]
+        return known
 
     def _has_part(self, snapshot: HostSnapshot, index: int) -> bool:
         """Return whether a link has addresses or routes that count, as far as was seen."""

@@ -8,16 +8,17 @@ import subprocess
 from netcore.desired.other_firewalls import Chain, DockerRule, FirewalldZone, Measure, measures
 from netcore.errors import KernelError
 from netcore.kernel import nft
-from netcore.kernel.netlink import NETFILTER, NetlinkSocket
+from netcore.kernel.host_sockets import HostSockets
+from netcore.kernel.netlink import NETFILTER
 
 _PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 _PROGRAMS = ("iptables", "ip6tables", "iptables-legacy", "ip6tables-legacy")
 _NUMBER = {"INPUT": 1, "FORWARD": 2}
 
 
-def look(bridges: tuple[str, ...]) -> tuple[Measure, ...]:
+def look(bridges: tuple[str, ...], host_sockets: HostSockets) -> tuple[Measure, ...]:
     """Return what other firewalls need so that traffic of *bridges* passes."""
-    with NetlinkSocket(NETFILTER) as netlink:
+    with host_sockets.lent(NETFILTER) as netlink:
         try:
             chains = [Chain(base.family, base.table, base.name, base.hook, base.drops) for base in nft.base_chains(netlink)]
         except KernelError:

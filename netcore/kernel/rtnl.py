@@ -321,6 +321,11 @@ def read_link(message: bytes) -> Link:
     )
 
 
+def link_name(message: bytes) -> str:
+    """Return the name of the link that a message (header included) tells of. The kernel writes it first, so this is quick."""
+    return _text(find(message[32:], _IFNAME) or b"")
+
+
 def _text(octets: bytes) -> str:
     return octets.rstrip(b"\0").decode(errors="replace")
 

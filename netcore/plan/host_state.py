@@ -5,7 +5,7 @@ Operations read it and plan against it. `controller.state_writer` is the only wr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import PurePath
@@ -19,6 +19,9 @@ from netcore.errors import InvalidRequest
 from netcore.model import GATEWAY_BRIDGE, Endpoint, IPNetwork, NetnsPath, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId, Stack
 from netcore.plan import desired_state, gateway, modes
 from netcore.plan.indexes import Indexes
+
+ObjectsOf = Callable[[Sandbox, Sequence[Endpoint]], tuple[KernelObject, ...]]
+"""A sandbox and its endpoints → what must exist for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +166,10 @@ class HostState:
                 lacks4, lacks6 = lacks4 and not network.ipv4, lacks6 and not network.ipv6
         return uplinks.objects(routed, self.facts, self.switched)
 
-    def lasting_objects_of(self, sandbox_id: SandboxId) -> tuple[KernelObject, ...]:
-        """Return what must exist for a sandbox at all times, also what the kernel makes by itself."""
+    def lasting_objects_of(self, sandbox_id: SandboxId, objects_of: ObjectsOf | None = None) -> tuple[KernelObject, ...]:
+        """Return what must exist for a sandbox at all times, also what the kernel makes by itself. *objects_of*: see `lasting_objects`."""
         sandbox = self.sandboxes[sandbox_id]
-        objects = self.objects_of(sandbox, self.endpoints[sandbox_id])
+        objects = (objects_of or self.objects_of)(sandbox, self.endpoints[sandbox_id])
         return (*objects, *desired_state.standing_objects(sandbox_id, objects)) if sandbox.stack is Stack.OWN else objects
 
     def lasting_objects_of_network(self, network: Network) -> tuple[KernelObject, ...]:
@@ -174,13 +177,16 @@ class HostState:
         objects = drivers.of(network).network_objects(network, self.facts, self.remotes.get(network.id, {}).values())
         return (*objects, *desired_state.standing_objects(None, objects))
 
-    def lasting_objects(self) -> tuple[KernelObject, ...]:
-        """Return all that must exist on this host at all times, but for `uplink_objects`."""
+    def lasting_objects(self, objects_of: ObjectsOf | None = None) -> tuple[KernelObject, ...]:
+        """Return all that must exist on this host at all times, but for `uplink_objects`.
+
+        *objects_of*: in the place of the method, from who knows the objects of sandboxes already.
+        """
         objects: list[KernelObject] = []
         for network in self.networks_here():
             objects += self.lasting_objects_of_network(network)
         for sandbox_id in self.endpoints:
-            objects += self.lasting_objects_of(sandbox_id)
+            objects += self.lasting_objects_of(sandbox_id, objects_of)
         return tuple(objects)
 
     def firewall_objects(self) -> tuple[KernelObject, ...]:

@@ -18,7 +18,32 @@ import posix
 import sys
 
 _FREQUENT = ("run", "exec", "ps", "--help")
-"""What needs no look at Docker's words."""
+"""What needs no look at Docker's words, and ends at once."""
+
+
+def program() -> int:
+    """Be the program `berth`: as `main`, but a command that must be quick ends this process."""
+    code = main()
+    if sys.argv[1:2] and sys.argv[1] in _FREQUENT:
+        _end(code)
+    return code
+
+
+def _end(code: int) -> None:
+    """End this process with *code*; return only if somebody has to be told that its output could not be written.
+
+    Nothing is left to be done, and to take the interpreter apart takes as long as to load all that the command needed.
+    """
+    import os
+
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            # None if the caller has closed it.
+            if stream is not None:
+                stream.flush()
+    except (OSError, ValueError):
+        return
+    os._exit(code)
 
 
 def main() -> int:

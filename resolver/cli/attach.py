@@ -7,10 +7,10 @@ import sys
 
 from resolver.cli.client import Refused, call
 from resolver.cli.egress_files import with_files
-from resolver.cli.outcome import outcome
+from resolver.cli.outcome import outcome, usage_error
 from resolver.cli.output import print_json, print_plan, print_warnings
 from resolver.cli.sandbox_options import BadOption, sandbox_body
-from resolver.cli.sandbox_parser import arguments_of, usage_error
+from resolver.cli.sandbox_parser import arguments_of
 from resolver.rootless import places
 
 _PIDFILE = "pidfile:"

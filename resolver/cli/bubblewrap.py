@@ -10,8 +10,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from resolver.cli.entering import EnterFailed
 from resolver.cli.kernel_files import MASKED
-from resolver.cli.system_calls import EnterFailed
 from resolver.cli.users import Identity
 from resolver.isolation import rights
 from resolver.isolation.files import check_confined, tmpfs_of, volume_of

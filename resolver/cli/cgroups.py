@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from resolver.cli.system_calls import EnterFailed
+from resolver.cli.entering import EnterFailed
 from resolver.isolation import bounds
 from resolver.isolation.told import isolation_of
 

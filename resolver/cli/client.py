@@ -6,6 +6,7 @@ What `berth run` does not usually need is imported where it is used: each such m
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from resolver.cli.connection import PATIENCE, NoDaemon, Refused, Unanswered, connect, exchange, run_directory, send, socket_path
@@ -29,11 +30,19 @@ ONE_OFF_LABEL = "berth.one-off"
 """Label of what `berth compose run` makes: the service that it is like. It has no SERVICE_LABEL, as it is no replica."""
 
 
-def call(method: str, path: str, body: Any = None, *, autostart: bool | None = None, patience: float | None = PATIENCE) -> Any:
+def call(
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    autostart: bool | None = None,
+    patience: float | None = PATIENCE,
+    meanwhile: Callable[[], None] | None = None,
+) -> Any:
     """Return the decoded response of one request; raises Refused with the daemon's message.
 
     *autostart*: if no daemon answers, start one that ends by itself. None: as `resolver.cli.without_daemon` says of the request.
-    *patience*: seconds to wait for the answer, None: without end.
+    *patience*: seconds to wait for the answer, None: without end. *meanwhile*: done while the daemon works on it, if need be again.
 
     A daemon that stops refuses changes, and does nothing of them: they are asked of the next one. A question whose answer was cut off
     is asked again; a change is not, since it may have been done.
@@ -52,9 +61,8 @@ def call(method: str, path: str, body: Any = None, *, autostart: bool | None = N
             without_daemon.start_daemon()
             continue
         try:
-            with sock:
-                sock.settimeout(patience)
-                return exchange(sock, method, path, body)
+            sock.settimeout(patience)
+            return exchange(sock, method, path, body, meanwhile)
         except Unanswered:
             cut_off += 1
             if method != "GET" or cut_off > _REPEATS:
@@ -64,6 +72,8 @@ def call(method: str, path: str, body: Any = None, *, autostart: bool | None = N
             if error.kind != "stopping" or time.monotonic() > end:
                 raise
             time.sleep(_STOPPING_PAUSE)
+        finally:
+            sock.close()
 
 
 def sandboxes_path(*, stopped: bool) -> str:
@@ -73,23 +83,32 @@ def sandboxes_path(*, stopped: bool) -> str:
 
 def segment(text: str) -> str:
     """Return *text* as one segment of a path."""
+    if text.isascii() and text.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        # As most names are.
+        return text
     from urllib.parse import quote
 
     return quote(text, safe="")
 
 
 def find_sandbox(
-    name: str, *, autostart: bool | None = None, project: str | None = None, index: int = 1, stopped: bool = False
+    name: str,
+    *,
+    autostart: bool | None = None,
+    project: str | None = None,
+    index: int = 1,
+    stopped: bool = False,
+    meanwhile: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Return the sandbox with this name or id, or replica *index* of the service *name* of a project that is up.
 
-    *project*: only a service of this one is meant. A service of several projects is ambiguous. *autostart*: see `call`.
+    *project*: only a service of this one is meant. A service of several projects is ambiguous. *autostart*, *meanwhile*: see `call`.
     *stopped*: a replica that is stopped will do. A name or an id means a sandbox that is stopped, too.
     """
     not_found: Refused | None = None
     if project is None and index == 1:
         try:
-            sandbox: dict[str, Any] = call("GET", f"/v1/sandboxes/{segment(name)}", autostart=autostart)
+            sandbox: dict[str, Any] = call("GET", f"/v1/sandboxes/{segment(name)}", autostart=autostart, meanwhile=meanwhile)
         except Refused as error:
             if error.kind != "not-found":
                 raise

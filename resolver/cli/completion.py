@@ -7,6 +7,7 @@ function that asks the daemon, briefly, and offers nothing if there is none.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -217,7 +218,7 @@ def existing(kind: str) -> list[str]:
 
         return list(driver_names())
     try:
-        with connect(socket_path()) as sock:
+        with contextlib.closing(connect(socket_path())) as sock:
             sock.settimeout(_TIMEOUT)
             listed = exchange(sock, "GET", "/v1/networks" if kind == "network" else "/v1/sandboxes")
     except (Refused, OSError, ValueError):

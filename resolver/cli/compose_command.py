@@ -11,9 +11,8 @@ from resolver.cli import terminal
 from resolver.cli.compose_options import BEFORE, FALSE, UNTIL_OPERAND, BadOption, Read, read
 from resolver.cli.compose_selection import FLAGS, SELECTION, Given
 from resolver.cli.docker_words import COMPOSE_ANSWERS
-from resolver.cli.outcome import outcome
+from resolver.cli.outcome import outcome, usage_error
 from resolver.cli.output import complain
-from resolver.cli.sandbox_parser import usage_error
 from resolver.cli.words import nearest
 
 _OF_FILES = ("up", "down", "config")

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from resolver.cli.client import SERVICE_LABEL, Refused, call, sandboxes_path
 from resolver.cli.compose_options import FALSE, Read
 from resolver.cli.compose_selection import Given, project_of, selection_of
+from resolver.cli.outcome import usage_error
 from resolver.cli.output import print_json, print_steps
 from resolver.cli.projects import of_project
-from resolver.cli.sandbox_parser import usage_error
 from resolver.cli.words import nearest_or_all
 
 KEPT = {

@@ -1,13 +1,16 @@
-"""A connection to the admin socket: made, used for one request, and what can go wrong with it. Standard library only."""
+"""A connection to the admin socket: made, used for one request, and what can go wrong with it. Standard library only.
+
+Of sockets only what the module `socket` is made of: that takes as long to import as everything here.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import _socket
 import errno
 import json
 import os
-import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from resolver.rootless import places
@@ -56,12 +59,15 @@ def socket_path() -> str:
     return f"{places.socket_directory(run_directory())}/berth.sock"
 
 
-def exchange(sock: socket.socket, method: str, path: str, body: Any = None) -> Any:
-    """Send one request over *sock* and return the decoded response; raises Refused with the daemon's message."""
+def exchange(sock: _socket.socket, method: str, path: str, body: Any = None, meanwhile: Callable[[], None] | None = None) -> Any:
+    """Send one request over *sock* and return the decoded response; raises Refused with the daemon's message.
+
+    *meanwhile*: done between the two.
+    """
     try:
-        # It may have answered, and closed the connection, before it was sent everything.
-        with contextlib.suppress(ConnectionError):
-            send(sock, method, path, body)
+        _send_what_is_read(sock, method, path, body)
+        if meanwhile is not None:
+            meanwhile()
         status, octets = _read(sock)
     except TimeoutError as error:
         raise _silent() from error
@@ -74,12 +80,20 @@ def exchange(sock: socket.socket, method: str, path: str, body: Any = None) -> A
     return decoded
 
 
-def connect(path: str, *, reads_only: bool = False) -> socket.socket:
+def _send_what_is_read(sock: _socket.socket, method: str, path: str, body: Any) -> None:
+    try:
+        send(sock, method, path, body)
+    except ConnectionError:
+        # It may have answered, and closed the connection, before it was sent everything.
+        return
+
+
+def connect(path: str, *, reads_only: bool = False) -> _socket.socket:
     """Return a connection to the admin socket; NoDaemon or Refused say why not.
 
     *reads_only*: the other socket, which is for reading, will do if the caller may not use this one.
     """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     sock.settimeout(PATIENCE)
     try:
         _connect(sock, path)
@@ -100,7 +114,7 @@ def connect(path: str, *, reads_only: bool = False) -> socket.socket:
     return sock
 
 
-def _connect(sock: socket.socket, path: str) -> None:
+def _connect(sock: _socket.socket, path: str) -> None:
     """Connect; while too many others wait to be accepted, again and again."""
     end = time.monotonic() + PATIENCE
     while True:
@@ -118,14 +132,14 @@ def _silent() -> Refused:
     return Refused(f"the daemon did not answer within {PATIENCE:g} s; see `berth status`, and its log for what it is waiting for")
 
 
-def send(sock: socket.socket, method: str, path: str, body: Any = None) -> None:
+def send(sock: _socket.socket, method: str, path: str, body: Any = None) -> None:
     """Send one request; the connection closes with its response."""
     content = b"" if body is None else json.dumps(body).encode()
     head = f"{method} {path} HTTP/1.1\r\nHost: berth\r\nConnection: close\r\nContent-Length: {len(content)}\r\n"
     sock.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + content)
 
 
-def _read(sock: socket.socket) -> tuple[int, bytes]:
+def _read(sock: _socket.socket) -> tuple[int, bytes]:
     octets = b""
     while part := sock.recv(65_536):
         octets += part

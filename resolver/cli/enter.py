@@ -15,13 +15,17 @@ import signal
 import struct
 import sys
 import time
+
+# For the search of the PATH: what is loaded in a sandbox would be what that has at its place.
+import warnings  # noqa: F401
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from resolver.cli import mounts, rights
+from resolver.cli.entering import FAILED, NOT_EXECUTABLE, NOT_FOUND, EnterFailed, WorkingDirectory
 from resolver.cli.reaping import FORWARDED, command_of, exit_code, first_child, reap
 from resolver.cli.rights import Rights, rights_of
-from resolver.cli.system_calls import EnterFailed, check, end_with_parent
+from resolver.cli.system_calls import check, end_with_parent, libc
 from resolver.isolation.told import isolation_of
 from resolver.signal_names import START_NO_MORE
 
@@ -30,42 +34,11 @@ _CLONE_NEWUSER, _CLONE_NEWPID, _CLONE_NEWNET = 0x1000_0000, 0x2000_0000, 0x4000_
 _NAMESPACES = {"mnt": _CLONE_NEWNS, "uts": _CLONE_NEWUTS, "ipc": _CLONE_NEWIPC, "cgroup": _CLONE_NEWCGROUP}
 """What a further command enters beside the network and the processes."""
 _CLONE3 = 435
-_CAP_SYS_ADMIN = 21
 _LOOK, _LOOKS = 0.01, 500
 """Seconds between looks whether what is confined has begun, and how many there are."""
 
-NOT_FOUND, NOT_EXECUTABLE, FAILED = 127, 126, 125
-
-_libc = ctypes.CDLL(None, use_errno=True)
 # Keeps the interpreter's lock during the call, as a fork must.
 _libc_with_lock = ctypes.PyDLL(None, use_errno=True)
-
-
-class WorkingDirectory(NamedTuple):
-    """Where a command runs. *required*: it is an error if *path* can't be entered; otherwise the command runs in `/` then."""
-
-    path: str
-    required: bool
-
-
-def working_directory(asked: str | None) -> WorkingDirectory:
-    """Return the directory that the user *asked* for, relative to the caller's; None: the caller's own, if the sandbox has it."""
-    try:
-        current = os.getcwd()
-    except FileNotFoundError:
-        current = "/"
-    return WorkingDirectory(current, False) if asked is None else WorkingDirectory(os.path.join(current, asked), True)
-
-
-def check_privilege() -> None:
-    """Raise EnterFailed unless this process may enter namespaces: a member of the socket's group may not."""
-    with open("/proc/self/status") as file:
-        effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
-    if not effective >> _CAP_SYS_ADMIN & 1:
-        raise EnterFailed(
-            "running a command in a sandbox needs root: use sudo; the socket's group may do everything else, such as create, connect, "
-            "inspect, rename and remove networks and sandboxes; with BERTH_RUN_DIR set to a directory of yours you have your own daemon"
-        )
 
 
 def start(
@@ -178,8 +151,8 @@ def _init(start: _Start, descriptors: _Descriptors, groups: tuple[str, ...]) -> 
             from resolver.cli import cgroups
 
             cgroups.join(groups)
-        check(_libc.setns(descriptors.netns, _CLONE_NEWNET), f"entering {sandbox['netns']}")
-        check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWIPC | _CLONE_NEWCGROUP), "making namespaces")
+        check(libc.setns(descriptors.netns, _CLONE_NEWNET), f"entering {sandbox['netns']}")
+        check(libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWIPC | _CLONE_NEWCGROUP), "making namespaces")
         mounts.prepare(sandbox, own_processes=True)
         if not os.read(descriptors.release, 1):
             os._exit(FAILED)
@@ -291,12 +264,6 @@ def _check_executable(program: str, environment: dict[str, str]) -> None:
         raise FileNotFoundError(program)
 
 
-def failure(text: str) -> tuple[int, str]:
-    """Return (exit code, message) of the *text* of an EnterFailed."""
-    code, colon, message = text.partition(":")
-    return (int(code), message) if colon and code.isdigit() else (FAILED, text)
-
-
 def join(
     sandbox: dict[str, Any],
     command: Sequence[str],
@@ -310,9 +277,6 @@ def join(
 
     *detached*: return 0 as soon as it runs; it reads and writes nothing.
     """
-    # What is loaded later, as by the search of the PATH, would be what the sandbox has at its place.
-    import warnings  # noqa: F401
-
     reading, writing = os.pipe2(os.O_CLOEXEC)
     enter_sandbox(sandbox)
     if not detached:
@@ -348,7 +312,7 @@ def enter_sandbox(sandbox: dict[str, Any]) -> None:
     has_files = _enter_leader(sandbox, netns_fd)
     os.close(netns_fd)
     if not has_files:
-        check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
+        check(libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS), "making a mount namespace")
         mounts.prepare(sandbox, own_processes=False)
 
 
@@ -368,7 +332,7 @@ def _enter_leader(sandbox: dict[str, Any], netns: int) -> bool:
     """
     process = open_leader(sandbox)
     if process is None:
-        check(_libc.setns(netns, _CLONE_NEWNET), f"entering {sandbox['netns']}")
+        check(libc.setns(netns, _CLONE_NEWNET), f"entering {sandbox['netns']}")
         return False
     pid, isolation = sandbox["leader"]["pid"], isolation_of(sandbox)
     if isolation["memory"] or isolation["cpus"] or isolation["pids"]:
@@ -382,11 +346,11 @@ def _enter_leader(sandbox: dict[str, Any], netns: int) -> bool:
     shares_mounts = _CLONE_NEWNS not in others
     confined = _open_confined(pid) if isolation["confine"] else None
     kinds = _CLONE_NEWPID if shares_mounts else _CLONE_NEWPID | sum(others)
-    check(_libc.setns(netns, _CLONE_NEWNET), f"entering {sandbox['netns']}")
-    check(_libc.setns(process, kinds), f"entering sandbox {sandbox['name']}")
+    check(libc.setns(netns, _CLONE_NEWNET), f"entering {sandbox['netns']}")
+    check(libc.setns(process, kinds), f"entering sandbox {sandbox['name']}")
     if confined is not None:
         # It has no right over the others, so it comes last.
-        check(_libc.setns(confined, _CLONE_NEWUSER | _CLONE_NEWNS | _CLONE_NEWPID), f"entering sandbox {sandbox['name']}")
+        check(libc.setns(confined, _CLONE_NEWUSER | _CLONE_NEWNS | _CLONE_NEWPID), f"entering sandbox {sandbox['name']}")
     return not shares_mounts
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from resolver.cli.client import Refused
-from resolver.cli.users import identity_of
 
 PASSED_ON = ("PATH", "HOME", "USER", "SHELL", "TERM", "LANG", "TZ")
 """What a command has of the caller's variables, beside those whose names begin with LC_."""
 _OF_THE_NEST = "BERTH_ROOTLESS"
+
+
+class Variables(NamedTuple):
+    """Variables of a command. *caller*: those that it has of the caller's. *explicit*: those that win over all others."""
+
+    caller: Mapping[str, str]
+    explicit: Mapping[str, str]
 
 
 def inherited(*, everything: bool = False, user: str = "") -> dict[str, str]:
@@ -27,6 +33,9 @@ def inherited(*, everything: bool = False, user: str = "") -> dict[str, str]:
     }
     if not user:
         return found
+    # Few commands are somebody else's.
+    from resolver.cli.users import identity_of
+
     identity = identity_of(user)
     own = {"HOME": identity.home or "/", "USER": identity.name, "SHELL": identity.shell}
     return {name: value for name, value in {**found, **own}.items() if value is not None}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from resolver.cli import command_record, enter
+from typing import Any
+
+from resolver.cli import entering
 from resolver.cli.client import find_sandbox
 from resolver.cli.environment import explicit_environment, inherited
-from resolver.cli.rights import rights_of
-from resolver.cli.run import check_streams, descriptors_of, exit_code
-from resolver.cli.sandbox_parser import arguments_of, usage_error, without_dashes
-from resolver.isolation.told import isolation_of
-from resolver.numbers import whole_number
+from resolver.cli.outcome import usage_error
+from resolver.cli.run import check_streams, descriptors_of, exit_code, has_options, without_dashes
 
 
 def main(arguments: list[str]) -> int:
@@ -17,33 +16,49 @@ def main(arguments: list[str]) -> int:
     return exit_code(lambda: _exec(arguments))
 
 
+def _load() -> None:
+    """Have everything there that enters a sandbox. The daemon tells of it meanwhile."""
+    from resolver.cli import command_record, enter  # noqa: F401
+
+
 def _exec(arguments: list[str]) -> int:
-    values, operands = arguments_of("exec", arguments)
+    values: dict[str, Any] = {}
+    operands = without_dashes(arguments)
+    if has_options(arguments):
+        from resolver.cli.sandbox_parser import arguments_of
+
+        values, operands = arguments_of("exec", arguments)
     if not operands:
         usage_error("exec", "a sandbox and a command are missing")
     name, *rest = operands
     command = without_dashes(rest)
     if not command:
         usage_error("exec", "a command is missing")
+    from resolver.numbers import whole_number
+
     index = values.get("index", "1")
     number = whole_number(index, 1, 1_000_000)
     if number is None:
         usage_error("exec", f"--index must be a number from 1 on, not {index!r}")
     check_streams("exec", values)
-    enter.check_privilege()
-    sandbox = find_sandbox(name, project=values.get("project"), index=number)
+    entering.check_privilege()
+    sandbox = find_sandbox(name, project=values.get("project"), index=number, meanwhile=_load)
+    from resolver.cli import command_record, enter
+    from resolver.cli.rights import rights_of
+    from resolver.isolation.told import isolation_of
+
     descriptors = descriptors_of("exec", values)
     given_rights = rights_of(sandbox, user=values.get("user"), privileged=bool(values.get("privileged")), descriptors=descriptors)
     caller = inherited(everything=bool(values.get("env_all")), user=values.get("user", isolation_of(sandbox)["user"]))
     record = command_record.read(sandbox)
     given = {} if record is None else record.variables
     asked = values.get("workdir")
-    of_sandbox = None if record is None or asked is not None else enter.WorkingDirectory(record.directory, False)
+    of_sandbox = None if record is None or asked is not None else entering.WorkingDirectory(record.directory, False)
     return enter.join(
         sandbox,
         command,
         environment={**caller, **sandbox["environment"], **given, **explicit_environment(values)},
-        directory=of_sandbox or enter.working_directory(asked),
+        directory=of_sandbox or entering.working_directory(asked),
         given=given_rights,
         detached=values.get("detach", False),
     )

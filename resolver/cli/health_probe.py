@@ -16,10 +16,11 @@ import time
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from resolver.cli import enter, rights
+from resolver.cli import enter, entering, rights
 from resolver.cli.client import NoDaemon, Refused, call
+from resolver.cli.entering import EnterFailed
 from resolver.cli.health_rules import OUTPUT, Result, Tracker, target_of, url_of
-from resolver.cli.system_calls import EnterFailed, end_with_parent
+from resolver.cli.system_calls import end_with_parent
 from resolver.cli.whole_file import write_whole
 
 _BETWEEN_REPORTS = 1.0
@@ -28,7 +29,7 @@ _GRACE = 5.0
 """Seconds that a probe gets to kill what it has started, beyond the timeout."""
 
 
-def start(sandbox: Mapping[str, Any], init: int, environment: dict[str, str], directory: enter.WorkingDirectory) -> int | None:
+def start(sandbox: Mapping[str, Any], init: int, environment: dict[str, str], directory: entering.WorkingDirectory) -> int | None:
     """Start to check the health of the command whose *init* runs in *sandbox*; return the pid of who does, None without a check.
 
     *environment*, *directory*: of the command, and so of what checks it.
@@ -44,7 +45,7 @@ def start(sandbox: Mapping[str, Any], init: int, environment: dict[str, str], di
     pid = os.fork()
     if pid:
         return pid
-    code = enter.FAILED
+    code = entering.FAILED
     try:
         _end_with_parent(parent)
         os.setsid()
@@ -77,7 +78,7 @@ def _end_with_parent(parent: int) -> None:
 class _Checker:
     """Probes until the command has ended, or the sandbox is gone."""
 
-    def __init__(self, sandbox: dict[str, Any], environment: dict[str, str], directory: enter.WorkingDirectory) -> None:
+    def __init__(self, sandbox: dict[str, Any], environment: dict[str, str], directory: entering.WorkingDirectory) -> None:
         self._sandbox = sandbox
         self._check: dict[str, Any] = sandbox["health_check"]
         self._environment = environment
@@ -178,7 +179,7 @@ class _Checker:
         except TimeoutError:
             found = (-1, self._timeout_text())
         except (EnterFailed, OSError, ValueError) as error:
-            found = (1, enter.failure(str(error))[1])
+            found = (1, entering.failure(str(error))[1])
         with contextlib.suppress(OSError):
             os.write(report, json.dumps(found).encode())
         os._exit(0)
@@ -195,7 +196,7 @@ class _Checker:
             os.dup2(writing, 2)
             for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
                 signal.signal(number, signal.SIG_DFL)
-            rights.take_or_report(self._rights, failed, enter.FAILED)
+            rights.take_or_report(self._rights, failed, entering.FAILED)
             enter.execute(words, self._environment, self._directory, failed)
         os.close(writing)
         os.close(failed)
@@ -218,7 +219,7 @@ class _Checker:
         code = enter.wait(pid)
         text = os.read(failing, OUTPUT)
         if text:
-            code, message = enter.failure(text.decode(errors="replace"))
+            code, message = entering.failure(text.decode(errors="replace"))
             return code, message
         return code, output.decode(errors="replace")
 

@@ -17,12 +17,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from resolver.cli import command_record, enter, health_probe
+from resolver.cli import command_record, enter, entering, health_probe
 from resolver.cli.client import Refused, call
+from resolver.cli.entering import EnterFailed
 from resolver.cli.output_log import STREAMS, OutputLog
 from resolver.cli.restarting import Restarting
 from resolver.cli.sandbox_calls import register
-from resolver.cli.system_calls import EnterFailed, close_inherited, unread
+from resolver.cli.system_calls import close_inherited, unread
 from resolver.cli.whole_file import write_whole
 
 _AT_ONCE = 65_536
@@ -39,7 +40,7 @@ def start(sandbox: Mapping[str, Any], process: Mapping[str, Any]) -> int:
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        code = enter.FAILED
+        code = entering.FAILED
         try:
             os.close(reading)
             close_inherited()
@@ -77,7 +78,7 @@ class _Monitor:
         try:
             init, outputs = self._start(patient=False)
         except (EnterFailed, Refused, OSError) as error:
-            code, _ = enter.failure(str(error))
+            code, _ = entering.failure(str(error))
             self._note_exit(code)
             told = {"text": str(error), "refused": isinstance(error, Refused), "kind": getattr(error, "kind", None)}
             self._tell(told)
@@ -148,8 +149,8 @@ class _Monitor:
         # An explicit variable wins, in its own spelling only (PX-3).
         return {**self._process["environment"], **self._sandbox["environment"], **self._process["explicit"]}
 
-    def _directory(self) -> enter.WorkingDirectory:
-        return enter.WorkingDirectory(self._process["directory"], self._process["directory_required"])
+    def _directory(self) -> entering.WorkingDirectory:
+        return entering.WorkingDirectory(self._process["directory"], self._process["directory_required"])
 
     def _register(self, init: int, *, patient: bool) -> None:
         if patient:

@@ -5,13 +5,12 @@ Spec: mount(2), umount2(2), open_tree and move_mount in `include/uapi/linux/moun
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import struct
 from collections.abc import Iterator
 
-from resolver.cli.system_calls import check
+from resolver.cli.system_calls import check, libc
 
 RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC, SLAVE = 1, 2, 4, 8, 0x20, 0x1000, 0x4000, 0x8_0000
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
@@ -19,13 +18,11 @@ _OPEN_TREE_CLONE, _RECURSIVE, _FROM_EMPTY_PATH, _AT_FDCWD = 1, 0x8000, 4, -100
 _ATTR_RDONLY = 1
 _MNT_DETACH = 2
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> int:
     """Mount, and return what the call returns: below 0 if it was refused."""
     encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind, data)]
-    return int(_libc.mount(encoded[0], encoded[1], encoded[2], flags, encoded[3]))
+    return int(libc.mount(encoded[0], encoded[1], encoded[2], flags, encoded[3]))
 
 
 def bind(source: str, target: str) -> None:
@@ -38,24 +35,24 @@ def remount(target: str, flags: int) -> int:
 
 
 def unmount(target: str) -> None:
-    _libc.umount2(os.fsencode(target), _MNT_DETACH)
+    libc.umount2(os.fsencode(target), _MNT_DETACH)
 
 
 def clone(path: str, *, recursive: bool = True) -> int:
     """Return a descriptor of a copy of what is mounted at *path* (and below), negative if it can't be had."""
     flags = _OPEN_TREE_CLONE | (_RECURSIVE if recursive else 0) | os.O_CLOEXEC
-    return int(_libc.syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags))
+    return int(libc.syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags))
 
 
 def put(tree: int, path: str) -> int:
     """Mount the copy *tree* at *path*, a symbolic link itself and not its target; return what the call returns."""
-    return int(_libc.syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(path), _FROM_EMPTY_PATH))
+    return int(libc.syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(path), _FROM_EMPTY_PATH))
 
 
 def set_read_only(path: str, *, recursive: bool) -> None:
     """Have nothing be written by the mount at *path*, and by those below."""
     attributes = struct.pack("=4Q", _ATTR_RDONLY, 0, 0, 0)
-    done = _libc.syscall(_MOUNT_SETATTR, _AT_FDCWD, os.fsencode(path), _RECURSIVE if recursive else 0, attributes, len(attributes))
+    done = libc.syscall(_MOUNT_SETATTR, _AT_FDCWD, os.fsencode(path), _RECURSIVE if recursive else 0, attributes, len(attributes))
     check(done, f"making {path} read-only (Linux 5.12 and later can)")
 
 

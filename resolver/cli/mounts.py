@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from resolver.cli import kernel_files, mount_calls
+from resolver.cli.entering import EnterFailed
 from resolver.cli.mount_calls import NODEV, NOEXEC, NOSUID, RDONLY, REC, SLAVE
 from resolver.cli.output import complain
-from resolver.cli.system_calls import EnterFailed, check
+from resolver.cli.system_calls import check, libc
 from resolver.isolation import rights
 from resolver.isolation.told import isolation_of
 
@@ -24,8 +24,6 @@ _RESOLVER_SOCKETS = (
 
 if TYPE_CHECKING:
     from resolver.isolation.files import Volume
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def prepare(sandbox: dict[str, Any], *, own_processes: bool) -> None:
@@ -64,10 +62,10 @@ def prepare(sandbox: dict[str, Any], *, own_processes: bool) -> None:
 
 def _set_host_name(sandbox: Mapping[str, Any]) -> None:
     hostname = sandbox["hostname"].encode()
-    check(_libc.sethostname(hostname, len(hostname)), "setting the host name")
+    check(libc.sethostname(hostname, len(hostname)), "setting the host name")
     if sandbox.get("domainname"):
         domain = sandbox["domainname"].encode()
-        _libc.setdomainname(domain, len(domain))
+        libc.setdomainname(domain, len(domain))
 
 
 def cover_files(sandbox: Mapping[str, Any]) -> None:

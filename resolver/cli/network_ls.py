@@ -7,9 +7,9 @@ from resolver.cli.client import call
 from resolver.cli.filters import BadFilter, matches, read_filters
 from resolver.cli.list_options import of_list
 from resolver.cli.listing import BadFormat, Listing, check_format, print_listing
-from resolver.cli.outcome import outcome
+from resolver.cli.outcome import outcome, usage_error
 from resolver.cli.output import shown_id
-from resolver.cli.sandbox_parser import arguments_of, usage_error
+from resolver.cli.sandbox_parser import arguments_of
 
 NAME = "network ls"
 

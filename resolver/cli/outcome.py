@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NoReturn
 
 from resolver.cli.client import Refused
 from resolver.cli.output import complain
@@ -19,3 +20,9 @@ def outcome(action: Callable[[], int]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def usage_error(command: str, reason: object) -> NoReturn:
+    """Exit with 2: the arguments of `berth` *command* are wrong for *reason*."""
+    complain(f"{reason}; see `berth {command} --help`")
+    raise SystemExit(2)

@@ -10,8 +10,9 @@ from resolver.cli.client import ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, cal
 from resolver.cli.filters import BadFilter, matches, read_filters
 from resolver.cli.list_options import of_list
 from resolver.cli.listing import BadFormat, Listing, check_format, print_listing
+from resolver.cli.outcome import usage_error
 from resolver.cli.sandbox_fields import is_stopped, ports_of, state
-from resolver.cli.sandbox_parser import parse_all, usage_error
+from resolver.cli.sandbox_parser import parse_all
 
 _LS, _PS = "compose ls", "compose ps"
 COLUMNS = ("NAME", "STATUS", "NETWORKS")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from resolver.cli import mounts
-from resolver.cli.system_calls import EnterFailed
+from resolver.cli.entering import EnterFailed
 from resolver.isolation.told import isolation_of
 
 FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGCONT)

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from resolver.cli import enter
+from resolver.cli import entering
 from resolver.cli.client import NoDaemon, Refused, Unanswered, call
-from resolver.cli.system_calls import EnterFailed
+from resolver.cli.entering import EnterFailed
 from resolver.restart_policy import Restarts, policy_of
 from resolver.signal_names import START_NO_MORE
 
@@ -60,7 +60,7 @@ class Restarting:
                 except Refused:
                     return code
                 except (EnterFailed, OSError) as error:
-                    code, text = enter.failure(str(error))
+                    code, text = entering.failure(str(error))
                     on_failure(text)
                     began = time.monotonic()
 

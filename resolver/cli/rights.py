@@ -13,7 +13,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from resolver.cli.system_calls import EnterFailed, check
+from resolver.cli.entering import EnterFailed
+from resolver.cli.system_calls import check, libc
 from resolver.cli.users import Identity, identity_of
 from resolver.isolation import rights
 from resolver.isolation.told import isolation_of, withheld_of
@@ -23,8 +24,6 @@ _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _CLEA
 _VERSION_3 = 0x2008_0522
 _CLOSE_RANGE, _CLOSE_RANGE_CLOEXEC, _MOST = 436, 4, 0xFFFF_FFFF
 _HIGHEST = 63
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Rights(NamedTuple):
@@ -88,12 +87,12 @@ def take(given: Rights) -> None:
     _drop_from_bounds(given.capabilities)
     for resource, soft, hard in given.limits:
         _set_limit(resource, soft, hard)
-    check(_libc.prctl(_PR_CAP_AMBIENT, _CLEAR_ALL, 0, 0, 0), "giving up ambient capabilities")
+    check(libc.prctl(_PR_CAP_AMBIENT, _CLEAR_ALL, 0, 0, 0), "giving up ambient capabilities")
     _become(given.identity)
     if os.geteuid() == 0:
         _keep_only(given.capabilities)
     if not given.may_gain:
-        check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "giving up new privileges")
+        check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "giving up new privileges")
 
 
 def take_or_report(given: Rights, report: int, code: int) -> None:
@@ -107,7 +106,7 @@ def take_or_report(given: Rights, report: int, code: int) -> None:
 
 def _close_descriptors(kept: Sequence[int]) -> None:
     """Have every descriptor above 2 closed when the command is executed, but those *kept*."""
-    if _libc.syscall(_CLOSE_RANGE, 3, _MOST, _CLOSE_RANGE_CLOEXEC) < 0:
+    if libc.syscall(_CLOSE_RANGE, 3, _MOST, _CLOSE_RANGE_CLOEXEC) < 0:
         # Before Linux 5.11.
         for name in os.listdir("/proc/self/fd"):
             if int(name) > 2:
@@ -122,13 +121,13 @@ def _close_descriptors(kept: Sequence[int]) -> None:
 
 def _drop_from_bounds(capabilities: int) -> None:
     for number in range(_HIGHEST + 1):
-        if capabilities >> number & 1 or _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) == 0:
+        if capabilities >> number & 1 or libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) == 0:
             continue
         code = ctypes.get_errno()
         if code == errno.EINVAL:
             # This kernel has no higher ones.
             return
-        if _libc.prctl(_PR_CAPBSET_READ, number, 0, 0, 0) == 1:
+        if libc.prctl(_PR_CAPBSET_READ, number, 0, 0, 0) == 1:
             raise EnterFailed(f"giving up CAP_{rights.NAMES[number]}: {os.strerror(code)}")
 
 
@@ -167,9 +166,9 @@ def _hint() -> str:
 def _keep_only(capabilities: int) -> None:
     header = struct.pack("=Ii", _VERSION_3, 0)
     data = ctypes.create_string_buffer(24)
-    check(_libc.capget(header, data), "reading capabilities")
+    check(libc.capget(header, data), "reading capabilities")
     halves = (capabilities & _MOST, capabilities >> 32)
     words = struct.unpack("=6I", data.raw)
     # Nothing is inheritable: a program that root executes has what the bounds leave.
     kept = (0 if at % 3 == 2 else word & halves[at // 3] for at, word in enumerate(words))
-    check(_libc.capset(header, struct.pack("=6I", *kept)), "giving up capabilities")
+    check(libc.capset(header, struct.pack("=6I", *kept)), "giving up capabilities")

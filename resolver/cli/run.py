@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-from resolver.cli import enter
+from resolver.cli import entering
 from resolver.cli.client import Refused, call
-from resolver.cli.environment import explicit_environment, inherited
+from resolver.cli.entering import EnterFailed
+from resolver.cli.environment import Variables, explicit_environment, inherited
+from resolver.cli.outcome import usage_error
 from resolver.cli.output import complain, print_plan, print_warnings
-from resolver.cli.sandbox_calls import delete, hold_for_a_moment, register
-from resolver.cli.sandbox_options import BadOption, sandbox_body
-from resolver.cli.sandbox_parser import arguments_of, usage_error, without_dashes
-from resolver.cli.system_calls import EnterFailed
-from resolver.isolation.told import isolation_of, withheld_of
-from resolver.numbers import whole_number
-
-if TYPE_CHECKING:
-    from resolver.cli.restarting import Restarting
 
 _ABOUT_THE_END = ("restart", "stop_signal", "stop_timeout")
 """Options for which the daemon must know of a command in the foreground how it is to end."""
 _DEFAULT_NETWORK = "default"
 """Where a sandbox is that names no network; the daemon makes it."""
-_FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_HANDED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def main(arguments: list[str]) -> int:
@@ -42,20 +33,20 @@ def exit_code(action: Callable[[], int]) -> int:
         return action()
     except Refused as error:
         complain(error)
-        return enter.FAILED
+        return entering.FAILED
     except EnterFailed as error:
-        code, message = enter.failure(str(error))
+        code, message = entering.failure(str(error))
         complain(message)
         return code
     except OSError as error:
         print(f"berth: {error.filename or 'system'}: {error.strerror}", file=sys.stderr)
-        return enter.FAILED
+        return entering.FAILED
     except KeyboardInterrupt:
         return 130
 
 
 def _run(arguments: list[str]) -> int:
-    values, operands = arguments_of("run", arguments)
+    values, operands = _parsed(arguments)
     confine, command = _confined_directory(values, without_dashes(operands))
     detach = values.get("detach", False)
     if not command and not values.get("dry_run"):
@@ -70,7 +61,7 @@ def _run(arguments: list[str]) -> int:
     if values.get("dry_run"):
         print_plan(call("POST", "/v1/sandboxes?dry_run=1", body))
         return 0
-    enter.check_privilege()
+    entering.check_privilege()
     explicit = explicit_environment(values)
     caller = inherited(everything=bool(values.get("env_all")), user=isolation.get("user", ""))
     descriptors = descriptors_of("run", values)
@@ -78,15 +69,27 @@ def _run(arguments: list[str]) -> int:
         return run_detached(body, process_body(values, command, explicit, caller))
     is_told = any(name in values for name in _ABOUT_THE_END)
     process = {**process_body(values, command, explicit, caller), "remove": True} if is_told else None
-    directory = enter.working_directory(values.get("workdir"))
+    directory = entering.working_directory(values.get("workdir"))
     return run_in_foreground(body, command, Variables(caller, explicit), directory, process, descriptors)
 
 
-class Variables(NamedTuple):
-    """Variables of a command. *caller*: those that it has of the caller's. *explicit*: those that win over all others."""
+def without_dashes(command: list[str]) -> list[str]:
+    """Return the *command* that was given, without a `--` before it."""
+    return command[1:] if command[:1] == ["--"] else command
 
-    caller: Mapping[str, str]
-    explicit: Mapping[str, str]
+
+def has_options(arguments: list[str]) -> bool:
+    """Return whether *arguments* begin with an option. If they don't, nothing needs the table of options."""
+    return bool(arguments) and arguments[0].startswith("-") and arguments[0] not in ("-", "--")
+
+
+def _parsed(arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the options that were given, and the operands."""
+    if not has_options(arguments):
+        return {}, without_dashes(arguments)
+    from resolver.cli.sandbox_parser import arguments_of
+
+    return arguments_of("run", arguments)
 
 
 def with_places(isolation: Mapping[str, Any], confine: str | None = None) -> dict[str, Any]:
@@ -113,6 +116,7 @@ def _confined_directory(values: dict[str, Any], command: list[str]) -> tuple[str
     if given is None:
         return None, command
     if given is True and command and (os.path.isdir(command[0]) or command[1:2] == ["--"]):
+        from resolver.cli.sandbox_options import BadOption
         from resolver.cli.sandbox_parser import parse
 
         try:
@@ -131,6 +135,10 @@ def _confined_directory(values: dict[str, Any], command: list[str]) -> tuple[str
 def descriptors_of(command: str, values: Mapping[str, Any]) -> tuple[int, ...]:
     """Return the descriptors that `--preserve-fd` names; exits with 2 for one that is not open, or can't be kept."""
     texts = [part for text in values.get("preserve_fd", ()) for part in text.split(",")]
+    if not texts:
+        return ()
+    from resolver.numbers import whole_number
+
     found = []
     for text in texts:
         number = whole_number(text, 3, 1_000_000)
@@ -141,7 +149,7 @@ def descriptors_of(command: str, values: Mapping[str, Any]) -> tuple[int, ...]:
         except OSError:
             usage_error(command, f"--preserve-fd {text}: descriptor {number} is not open")
         found.append(number)
-    if found and values.get("detach"):
+    if values.get("detach"):
         usage_error(command, "--preserve-fd: what runs in the background has no descriptors of the caller; leave -d out")
     return tuple(found)
 
@@ -150,7 +158,7 @@ def run_in_foreground(
     body: dict[str, Any],
     command: list[str],
     variables: Variables,
-    directory: enter.WorkingDirectory,
+    directory: entering.WorkingDirectory,
     process: dict[str, Any] | None = None,
     descriptors: Sequence[int] = (),
 ) -> int:
@@ -162,144 +170,50 @@ def run_in_foreground(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGQUIT, signal.SIG_IGN)
     # Until there is somebody to hand them on to they wait.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_ON)
     try:
-        return _run_and_remove(body, command, variables, directory, process, descriptors)
+        if process is not None:
+            _hold_for_a_moment()
+        sandbox = call("POST", "/v1/sandboxes", body if process is None else {**body, "process": process}, meanwhile=_load_foreground)
+        print_warnings(sandbox)
+        from resolver.cli import foreground
+
+        restart = None if process is None else process["restart"]
+        return foreground.hold(sandbox, command, variables, directory, restart=restart, descriptors=descriptors)
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_ON)
 
 
-def _run_and_remove(
-    body: dict[str, Any],
-    command: list[str],
-    variables: Variables,
-    directory: enter.WorkingDirectory,
-    process: dict[str, Any] | None,
-    descriptors: Sequence[int],
-) -> int:
-    """See `run_in_foreground`. Signals that are handed on wait until the command runs."""
-    if process is not None:
-        hold_for_a_moment()
-    sandbox = call("POST", "/v1/sandboxes", body if process is None else {**body, "process": process})
-    print_warnings(sandbox)
-    path = f"/v1/sandboxes/{sandbox['id']}"
-    restarting = None if process is None else _restarting(sandbox["id"], process["restart"])
-    # An explicit variable wins, in its own spelling only (PX-3).
-    environment = {**variables.caller, **sandbox["environment"], **variables.explicit}
-    from resolver.cli import command_record
-
-    command_record.write(sandbox, variables.explicit, directory.path)
-    warn_of_withheld(sandbox)
-
-    def start(tell: Callable[[int], None]) -> int:
-        pid = enter.start(
-            sandbox,
-            command,
-            environment=environment,
-            directory=directory,
-            register=tell,
-            descriptors=descriptors,
-        )
-        if sandbox.get("health_check") is not None:
-            _check_health(sandbox, pid, environment, directory)
-        return pid
-
-    try:
-        pid = start(lambda pid: register(sandbox, pid, call))
-    except EnterFailed as error:
-        delete(path, call)
-        raise EnterFailed(f"{error}{_about_images(error, command)}") from error
-    except Refused:
-        delete(path, call)
-        raise
-    return _remove(path, _wait(pid) if restarting is None else _wait_and_start_again(pid, start, restarting))
+def _load_foreground() -> None:
+    """Have everything there that a command in the foreground needs. The daemon makes the sandbox meanwhile."""
+    from resolver.cli import foreground  # noqa: F401
 
 
-def warn_of_withheld(sandbox: Mapping[str, Any]) -> None:
-    """Say which capabilities a command in *sandbox* lacks though they were asked for."""
-    asked, withheld = isolation_of(sandbox), withheld_of(sandbox)
-    wanted = {name.upper().removeprefix("CAP_") for name in asked["cap_add"]}
-    lacking = [name for name in withheld if asked["privileged"] or "ALL" in wanted or name in wanted]
-    if lacking:
-        complain(f"warning: {sandbox['name']} has egress rules, so its commands lack {', '.join(lacking)}, which lead out of it")
+def _load_background() -> None:
+    from resolver.cli import monitor  # noqa: F401
 
 
-def _about_images(error: EnterFailed, command: list[str], run: str = "berth run") -> str:
-    """Return what is to be said to somebody who gave an image, as docker run takes it, in the place of a program; "" to others.
+def _hold_for_a_moment() -> None:
+    from resolver.cli.sandbox_calls import hold_for_a_moment
 
-    *run*: what was written before the command.
-    """
-    code, _ = enter.failure(str(error))
-    if code != enter.NOT_FOUND:
-        return ""
-    from resolver.cli import images
-
-    return images.hint(command, run=run)
-
-
-_checkers: list[int | None] = []
-"""Who checks the health of the command that runs now, if anybody does."""
-
-
-def _check_health(sandbox: dict[str, Any], pid: int, environment: dict[str, str], directory: enter.WorkingDirectory) -> None:
-    """Check the health of the command whose init is *pid*, and of no earlier one."""
-    from resolver.cli import health_probe
-
-    while _checkers:
-        health_probe.stop(_checkers.pop())
-    _checkers.append(health_probe.start(sandbox, pid, environment, directory))
-
-
-def _restarting(sandbox_id: str, policy: str) -> Restarting:
-    """Return what starts the command again; what a terminal sends to end the command ends its restarts too."""
-    from resolver.cli.restarting import Restarting
-
-    restarting = Restarting(sandbox_id, policy)
-    signal.signal(signal.SIGINT, restarting.start_no_more)
-    signal.signal(signal.SIGQUIT, restarting.start_no_more)
-    return restarting
-
-
-def _wait_and_start_again(pid: int, start: Callable[[Callable[[int], None]], int], restarting: Restarting) -> int:
-    """Wait for the command's init *pid*, and as often as its policy says so *start* the command again; return the last exit code."""
-    running = pid
-
-    def start_again() -> None:
-        nonlocal running
-        running = start(restarting.register)
-
-    return restarting.hold(lambda: _wait(running, restarting.start_no_more), start_again, complain)
-
-
-def _wait(pid: int, before_the_end: Callable[[], None] = lambda: None) -> int:
-    """Wait for the command's init *pid* and return the exit code; hand signals on. *before_the_end*: called for those that end it."""
-
-    def hand_on(number: int, _: object) -> None:
-        if number in (signal.SIGTERM, signal.SIGHUP):
-            before_the_end()
-        # Between two starts nothing runs that it could be handed to.
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-    for number in _FORWARDED:
-        signal.signal(number, hand_on)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
-    return enter.wait(pid)
+    hold_for_a_moment()
 
 
 def run_detached(body: dict[str, Any], process: dict[str, Any]) -> int:
     """Start a command that outlives this process, in a sandbox that stays when it has ended; print the sandbox's name."""
-    from resolver.cli import monitor
-
-    hold_for_a_moment()
-    sandbox = call("POST", "/v1/sandboxes", {**body, "process": process})
+    _hold_for_a_moment()
+    sandbox = call("POST", "/v1/sandboxes", {**body, "process": process}, meanwhile=_load_background)
     print_warnings(sandbox)
+    from resolver.cli import monitor
+    from resolver.cli.foreground import about_images, warn_of_withheld
+    from resolver.cli.sandbox_calls import delete
+
     warn_of_withheld(sandbox)
     try:
         monitor.start(sandbox, process)
     except EnterFailed as error:
         delete(f"/v1/sandboxes/{sandbox['id']}", call)
-        raise EnterFailed(f"{error}{_about_images(error, process['command'], 'berth run -d')}") from error
+        raise EnterFailed(f"{error}{about_images(error, process['command'], 'berth run -d')}") from error
     except Refused:
         delete(f"/v1/sandboxes/{sandbox['id']}", call)
         raise
@@ -309,7 +223,9 @@ def run_detached(body: dict[str, Any], process: dict[str, Any]) -> int:
 
 def process_body(values: Mapping[str, Any], command: list[str], explicit: Mapping[str, str], caller: Mapping[str, str]) -> dict[str, Any]:
     """Return the `process` of a body of `POST /v1/sandboxes` for the options *values*."""
-    directory = enter.working_directory(values.get("workdir"))
+    import math
+
+    directory = entering.working_directory(values.get("workdir"))
     try:
         timeout = float(values.get("stop_timeout", 10))
         if not math.isfinite(timeout):
@@ -329,22 +245,8 @@ def process_body(values: Mapping[str, Any], command: list[str], explicit: Mappin
     }
 
 
-def _remove(path: str, code: int) -> int:
-    """Remove the sandbox at *path*, whose command has ended with *code*; return that."""
-    try:
-        call("DELETE", f"{path}?exit_code={code}")
-    except Refused as error:
-        # Its owner has ended, so the daemon removes it in any case.
-        if error.kind not in ("not-found", None):
-            complain(f"warning: {error}")
-    return code
-
-
 def _body(values: dict[str, Any], command: list[str]) -> dict[str, Any]:
-    try:
-        body = sandbox_body(values, default_network=_DEFAULT_NETWORK)
-    except BadOption as error:
-        usage_error("run", error)
+    body = _asked(values) if values else {"networks": []}
     check = _health_check(values)
     if check is not None:
         body["health_check"] = check
@@ -357,11 +259,22 @@ def _body(values: dict[str, Any], command: list[str]) -> dict[str, Any]:
     return {**body, "owner_pid": os.getpid(), "default_network": True}
 
 
+def _asked(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of `POST /v1/sandboxes` for what the options *values* say of the sandbox."""
+    from resolver.cli.sandbox_options import BadOption, sandbox_body
+
+    try:
+        return sandbox_body(values, default_network=_DEFAULT_NETWORK)
+    except BadOption as error:
+        usage_error("run", error)
+
+
 def _health_check(values: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the `health_check` that the options *values* ask for, None if they ask for none."""
     if not any(name.startswith("health_") for name in values):
         return None
     from resolver.cli.health_options import health_check
+    from resolver.cli.sandbox_options import BadOption
 
     try:
         return health_check(values)

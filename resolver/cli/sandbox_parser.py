@@ -7,8 +7,9 @@ in the next word or after `=`; one-letter options may share a word, `-dp 80:80`,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
+from resolver.cli.outcome import usage_error
 from resolver.cli.sandbox_options import OPTIONS, BadOption, Kind, Option, Scope, flags_of, help_flags, is_required, of_command
 
 Parsed = tuple[dict[str, Any], list[str]]
@@ -140,16 +141,3 @@ def parse_all(command: str, arguments: list[str], options: Sequence[Option]) -> 
         for name, value in more.items():
             values[name] = [*values.get(name, []), *value] if isinstance(value, list) else value
     return values, operands
-
-
-def usage_error(command: str, reason: object) -> NoReturn:
-    """Exit with 2: the arguments of `berth` *command* are wrong for *reason*."""
-    from resolver.cli.output import complain
-
-    complain(f"{reason}; see `berth {command} --help`")
-    raise SystemExit(2)
-
-
-def without_dashes(command: list[str]) -> list[str]:
-    """Return the *command* that was given, without a `--` before it."""
-    return command[1:] if command[:1] == ["--"] else command

@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from resolver.cli import enter, monitor
+from resolver.cli import enter, entering, monitor
 from resolver.cli.client import NoDaemon, Refused, call, sandboxes_path
+from resolver.cli.entering import EnterFailed
 from resolver.cli.output import complain, print_warnings
 from resolver.cli.sandbox_calls import hold_for_a_moment
-from resolver.cli.system_calls import EnterFailed
 
 _LOOK = 0.1
 """Seconds between looks whether the daemon answers, and whether it knows what has ended while there was none."""
@@ -30,7 +30,7 @@ _LOOKS = 300
 def prepare_to_start() -> None:
     """Have this process hold sandboxes until their monitors do; Refused if it may not start commands."""
     try:
-        enter.check_privilege()
+        entering.check_privilege()
     except EnterFailed as error:
         raise Refused(str(error)) from error
     hold_for_a_moment()
@@ -53,7 +53,7 @@ def start_stopped(sandbox: dict[str, Any]) -> None:
     try:
         monitor.start(started["sandbox"], started["process"])
     except EnterFailed as error:
-        raise Refused(f"{sandbox['name']}: {enter.failure(str(error))[1]}") from error
+        raise Refused(f"{sandbox['name']}: {entering.failure(str(error))[1]}") from error
 
 
 def due() -> list[dict[str, Any]]:

@@ -11,12 +11,11 @@ import signal
 import sys
 import termios
 
+from resolver.cli.entering import EnterFailed
+
 _PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-class EnterFailed(Exception):
-    """The sandbox could not be entered; the text is for the user."""
+libc = ctypes.CDLL(None, use_errno=True)
+"""The C library; what a call through it leaves in errno is `ctypes.get_errno()`."""
 
 
 def check(result: int, what: str) -> int:
@@ -30,7 +29,7 @@ def check(result: int, what: str) -> int:
 
 def end_with_parent() -> None:
     """Have this process killed when the thread that has started it ends (PR_SET_PDEATHSIG in prctl(2))."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def close_inherited() -> None:

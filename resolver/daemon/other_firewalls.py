@@ -13,6 +13,7 @@ from netcore import drivers
 from netcore.desired.host_rules import open_ports
 from netcore.desired.other_firewalls import Measure, Missing, needed_without_firewall
 from netcore.kernel import other_firewalls
+from netcore.kernel.host_sockets import HostSockets
 from netcore.model import BridgeOptions, Network
 from resolver.daemon.blocking import RunBlocking
 
@@ -26,6 +27,8 @@ class OtherFirewalls:
         self._run_blocking = run_blocking
         self._networks = networks
         self._enabled = enabled
+        # A network that was removed a moment ago would have the close of a socket wait.
+        self._sockets = HostSockets()
         self._applied: tuple[Measure, ...] = ()
         self._problems: tuple[str, ...] = ()
 
@@ -39,7 +42,7 @@ class OtherFirewalls:
         if not self._enabled:
             return
         bridges = tuple(link for network, link in self._bridge_networks() if not network.internal)
-        wanted = await self._run_blocking(lambda: other_firewalls.look(bridges)) if bridges else ()
+        wanted = await self._run_blocking(lambda: other_firewalls.look(bridges, self._sockets)) if bridges else ()
         superfluous = tuple(measure for measure in self._applied if measure not in wanted)
         failed = await self._run_blocking(lambda: other_firewalls.apply(wanted))
         if superfluous:
@@ -62,7 +65,8 @@ class OtherFirewalls:
         return tuple(f'firewall = "none": {line}' for line in dict.fromkeys(lines))
 
     async def withdraw(self) -> None:
-        """Take our rules away."""
+        """Take our rules away, at the end."""
         applied, self._applied = self._applied, ()
         if applied:
             await self._run_blocking(lambda: other_firewalls.withdraw(applied))
+        await self._run_blocking(self._sockets.close)

@@ -181,9 +181,11 @@ class Zone:
                 shard.pop(name, None)
             if exists != entry.existed:
                 came_and_went.append((name, 1 if exists else -1))
-        merged = tuple(shards.get(number, shard) for number, shard in enumerate(self.shards))
+        merged = [*self.shards]
+        for number, shard in shards.items():
+            merged[number] = shard
         wildcards = self.wildcards + sum(change for name, change in came_and_went if name.startswith(WILDCARD))
-        return replace(self, shards=merged, size=size, wildcards=wildcards, below=_counted(self.below, came_and_went))
+        return replace(self, shards=tuple(merged), size=size, wildcards=wildcards, below=_counted(self.below, came_and_went))
 
 
 def _count(static: StaticName | None) -> int:

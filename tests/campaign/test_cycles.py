@@ -4,8 +4,10 @@ import json
 import os
 import random
 import re
+import sys
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +95,39 @@ def churn(count: int) -> dict[str, object]:
         print(json.dumps({"counted": before, "before": sizes, "after": now}), flush=True)
         # Two databases, each with a journal that may have its own full size.
         return {key: (sizes[key], now[key]) for key, most in (("memory", OCTETS), ("database", 4 << 20)) if now[key] > sizes[key] + most}
+
+
+COUNTING = str(Path(__file__).parents[1] / "support" / "counting_daemon.py")
+ASK = "import socket; sock = socket.socket(socket.AF_UNIX); sock.connect('/run/counts.sock'); print(sock.makefile().read())"
+REMEMBERED = {"resolver.daemon.events.Event"}
+"""Kinds of which the daemon keeps the last ones, up to a bound."""
+
+
+def objects(lab: Lab) -> dict[str, int]:
+    """Return how many objects of each of our types the daemon has."""
+    counted: dict[str, int] = json.loads(lab.out(sys.executable, "-c", ASK))
+    return {kind: number for kind, number in counted.items() if kind not in REMEMBERED}
+
+
+@pytest.mark.timeout(120)
+def test_no_object_of_ours_outlives_its_cycle():
+    with Lab() as lab, closing(AdminClient(lab)) as client:
+        lab.start_daemon(program=f"{sys.executable} {COUNTING}")
+        cycles = Cycles(lab, client, 1)
+        cycles.run(6)
+        before = objects(lab)
+        cycles.run(16)
+
+        def left() -> dict[str, object]:
+            """Return the kinds of which every other cycle has left one. Others come once: a worker's socket, what it remembers."""
+            after = objects(lab)
+            return {kind: (before.get(kind, 0), after[kind]) for kind in after if after[kind] >= before.get(kind, 0) + 8}
+
+        try:
+            # What belonged to the last cycles may go a moment later.
+            lab.wait_for(lambda: not left())
+        except AssertionError:
+            assert left() == {}
 
 
 @pytest.mark.slow

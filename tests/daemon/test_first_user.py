@@ -106,12 +106,12 @@ def test_detach_is_for_adopted_sandboxes(lab):
     assert lab.in_sandbox("web", "true") == ""
 
 
-@pytest.mark.parametrize(("who", "options", "code"), [("run", [], -9), ("monitor", ["-d"], 125)])
+@pytest.mark.parametrize(("who", "options", "code"), [("foreground", [], -9), ("monitor", ["-d"], 125)])
 def test_client_that_dies_before_its_command_runs_leaves_no_process(lab, who, options, code):
     lab.start_daemon()
     # It is killed while it tells the daemon of the process; in the background that is who holds the sandbox.
     script = (
-        f"import os; from resolver.cli import monitor, run; {who}.register = lambda *a, **k: os.kill(os.getpid(), 9);"
+        f"import os; from resolver.cli import foreground, monitor, run; {who}.register = lambda *a, **k: os.kill(os.getpid(), 9);"
         f"raise SystemExit(run.main({[*options, '--name', 'x', 'sleep', '3141']}))"
     )
     assert lab.run("python3", "-c", script, check=False).returncode == code

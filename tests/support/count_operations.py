@@ -24,6 +24,7 @@ from netcore.controller.workers import Workers
 from netcore.drivers.bridge import BridgeDriver
 from netcore.kernel import flow_filter, host, netns, rtnl
 from netcore.kernel import netlink as netlink_module
+from netcore.kernel.guard import Guard
 from netcore.kernel.netlink import NetlinkSocket
 from netcore.model import EndpointRequest, NetworkRequest, Sandbox, SandboxId, SandboxRequest
 from netcore.plan.drift import Concern, Part
@@ -136,6 +137,8 @@ async def main(others: int) -> None:
     result = {"alone": alone, "among others": await all_operations(), **QUEUES}
     await controller.close()
     count(Workers, "run", lambda *_: {"hops": 1})
+    count(HostState, "objects_of", lambda *_: {"objects worked out": 1})
+    count(Guard, "write", lambda *_: {"guard tables written": 1})
     result["starts"] = [await start(*(f"more{number}" for number in range(others))), await start()]
     json.dump(result, sys.stdout)
     await store.close()

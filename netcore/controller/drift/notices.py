@@ -147,8 +147,11 @@ class HostNotices:
                     found |= self._owner(struct.unpack("=I", oif)[0], expected) if oif is not None else set()
                 case type_ if type_ in (_NEWNEIGH, _DELNEIGH):
                     found |= self._take_neighbor(message, expected, is_gone=type_ == _DELNEIGH)
-        for message in last.values():
-            found |= self._judge(rtnl.read_link(message), expected)
+        for index, message in last.items():
+            # Of those that are not ours nothing is expected.
+            known = expected.link(self._names[index])
+            if known is not None and not self._is_right(rtnl.read_link(message), known):
+                found.add(known.concern)
         return found
 
     def _owner(self, index: int, expected: Expectations) -> set[Concern]:
@@ -172,7 +175,7 @@ class HostNotices:
             found = self._owner(index, expected)
             self._names.pop(index, None)
             return found
-        name = rtnl.read_link(message).name
+        name = rtnl.link_name(message)
         before = self._names.get(index, name)
         renamed = expected.link(before) if before != name else None
         found = {renamed.concern} if renamed is not None else set()
@@ -180,11 +183,8 @@ class HostNotices:
         last[index] = message
         return found
 
-    def _judge(self, link: Link, expected: Expectations) -> set[Concern]:
-        known = expected.link(link.name)
-        if known is None:
-            return set()
-        is_right = (
+    def _is_right(self, link: Link, known: ExpectedLink) -> bool:
+        return (
             link.up
             and (not known.master or self._names.get(link.master) == known.master)
             and (not known.mac or link.mac == known.mac)
@@ -192,7 +192,6 @@ class HostNotices:
             and (not known.alias or link.alias == known.alias)
             and known.is_port_right(hairpin=link.has_hairpin, learns=link.learns, is_isolated=link.is_isolated)
         )
-        return set() if is_right else {known.concern}
 
     def _take_neighbor(self, message: bytes, expected: Expectations, *, is_gone: bool) -> set[Concern]:
         family, index, state = message[16], *struct.unpack_from("=iH", message, 20)

@@ -20,10 +20,10 @@ from resolver.cli.commands.declare import HELP, command, option
 from resolver.cli.commands.meant import for_each, meant
 from resolver.cli.commands.options import FORMAT, PROJECT, SANDBOX, check_template
 from resolver.cli.enter import check_runs, open_leader
+from resolver.cli.entering import EnterFailed
 from resolver.cli.event_stream import event_stream
 from resolver.cli.listing import Listing, print_listing
 from resolver.cli.output import complain, print_json, print_table, shown_id
-from resolver.cli.system_calls import EnterFailed
 from resolver.signal_names import WHAT_IS_ONE, signal_number
 
 _PERIOD = 1.0

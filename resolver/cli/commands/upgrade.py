@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,7 +125,7 @@ def _cluster(config: DaemonConfig) -> tuple[str, bool]:
 
 def _daemon(run_directory: str) -> tuple[str, bool]:
     try:
-        with connect(f"{run_directory}/berth.sock", reads_only=True) as sock:
+        with contextlib.closing(connect(f"{run_directory}/berth.sock", reads_only=True)) as sock:
             report = exchange(sock, "GET", "/v1/status")
     except Refused as error:
         return f"daemon: {error}", False

@@ -6,11 +6,11 @@ import os
 import signal
 import sys
 
-from resolver.cli import enter
+from resolver.cli import entering
 from resolver.cli.client import NoDaemon, Refused, call, sandboxes_path
+from resolver.cli.entering import EnterFailed
 from resolver.cli.output import complain, print_steps
 from resolver.cli.sandbox_calls import hold_for_a_moment
-from resolver.cli.system_calls import EnterFailed
 from resolver.cli.up import processes
 from resolver.cli.up.egress_rules import with_project_files
 from resolver.cli.up.options import Options
@@ -36,7 +36,7 @@ def up(selection: Selection, options: Options) -> int:
         return _print_changes(plan, options, loaded.known)
     if any(service.service.command for service in plan.services):
         try:
-            enter.check_privilege()
+            entering.check_privilege()
         except EnterFailed as error:
             raise Refused(str(error)) from error
     hold_for_a_moment()
@@ -47,7 +47,7 @@ def up(selection: Selection, options: Options) -> int:
         return session.run()
     except processes.NotExecutable as error:
         complain(error)
-        return enter.NOT_EXECUTABLE
+        return entering.NOT_EXECUTABLE
 
 
 def _print_changes(plan: UpPlan, options: Options, known: frozenset[str]) -> int:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from resolver.cli import enter
+from resolver.cli import entering
 from resolver.cli.client import CONFIG_LABEL, DEPENDS_LABEL, ONE_OFF_LABEL, SERVICE_LABEL, Refused, call, sandboxes_path, segment
 from resolver.cli.compose.project import Project, Service
-from resolver.cli.environment import inherited
-from resolver.cli.run import Variables, run_detached, run_in_foreground
+from resolver.cli.environment import Variables, inherited
+from resolver.cli.run import run_detached, run_in_foreground
 from resolver.cli.starting import prepare_to_start
 from resolver.cli.up.egress_rules import with_project_files
 from resolver.cli.up.follow import stop_and_remove
@@ -82,7 +82,7 @@ def run_one_off(selection: Selection, asked: OneOff) -> int:
     body = {**_body(project, with_hosts, asked), "owner_pid": os.getpid()}
     explicit = {**environment(service), **asked.variables}
     caller = inherited(user=body.get("isolation", {}).get("user", ""))
-    where = enter.WorkingDirectory(str(directory / (asked.directory or service.working_dir or "")), required=True)
+    where = entering.WorkingDirectory(str(directory / (asked.directory or service.working_dir or "")), required=True)
     if not asked.detach:
         return run_in_foreground(body, command, Variables(caller, explicit), where)
     process = {**process_of(service, project.directory), "environment": caller}

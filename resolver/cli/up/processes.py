@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from resolver.cli import enter, monitor
+from resolver.cli import entering, monitor
 from resolver.cli.client import Refused
 from resolver.cli.compose.project import Service
+from resolver.cli.entering import EnterFailed
 from resolver.cli.environment import inherited
-from resolver.cli.run import warn_of_withheld
-from resolver.cli.system_calls import EnterFailed
+from resolver.cli.foreground import warn_of_withheld
 
 
 class NotExecutable(Refused):
@@ -23,8 +23,8 @@ def start(service: Service, sandbox: Mapping[str, Any], process: Mapping[str, An
     try:
         return monitor.start(sandbox, process)
     except EnterFailed as error:
-        code, reason = enter.failure(str(error))
-        kind = NotExecutable if code == enter.NOT_EXECUTABLE else Refused
+        code, reason = entering.failure(str(error))
+        kind = NotExecutable if code == entering.NOT_EXECUTABLE else Refused
         raise kind(f"service {service.name}: {reason}") from error
 
 

@@ -215,3 +215,15 @@ def test_changes_of_tables(notice, whose, is_foreign):
 def test_changes_inside_sandboxes():
     told = notices.of_sandboxes([Notice(4, b""), Notice(4, b""), Notice(9, b""), Notice(None, b"")], {4: "box"})
     assert told == {BOX}
+
+
+def test_of_a_burst_only_the_last_word_on_links_of_ours_is_read_in_full(monkeypatch):
+    read = []
+    original = notices.rtnl.read_link
+    monkeypatch.setattr(notices.rtnl, "read_link", lambda octets: read.append(octets) or original(octets))
+    host = HostNotices()
+    host.know([original(link("br0", index=3))])
+    foreign, wrong, right = link("eth0", index=9), link("v0", up=False), link("v0", master=3, hairpin=True)
+    assert host.concerns([foreign, wrong, wrong, foreign, right, foreign], EXPECTED) == set()
+    assert read == [right]
+    assert host.concerns([right, wrong], EXPECTED) == {BOX}

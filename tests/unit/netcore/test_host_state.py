@@ -1,10 +1,12 @@
 """Questions about what exists on a host."""
 
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import PurePath
 
 import pytest
 
+from netcore.controller.recalled_objects import RecalledObjects
 from netcore.desired.objects import Bridge, HostsLines
 from netcore.errors import InvalidRequest, NotFound
 from netcore.plan.host_state import SandboxState
@@ -72,3 +74,34 @@ def test_everything_that_must_exist():
     assert [each.path for each in objects if isinstance(each, HostsLines)] == ["/run/berth/sandboxes/a/hosts"]
     # Internal networks need nothing of the links that lead outside.
     assert known.uplink_objects([BACK]) or not known.uplink_objects([replace(BACK, internal=True)])
+
+
+def test_the_objects_of_a_sandbox_do_not_follow_from_uplinks_and_addresses_of_the_host():
+    guarded = SandboxState(replace(A.sandbox, egress=("example.com", "10.9.0.0/16")), A.endpoints)
+    for one in (A, guarded):
+        known = state(one)
+        objects, facts = known.objects_of(one.sandbox, one.endpoints), known.facts
+        known.facts = replace(
+            facts, uplinks=("eth0", "wlan0"), of_one_family={"wlan0": 6}, sysctls={"net/ipv6/conf/all/forwarding": "1"},
+            local=(ip_network("192.0.2.1"),), outside=(ip_network("192.0.2.1"),),
+        )  # fmt: skip
+        assert known.facts.of_sandboxes() == facts.of_sandboxes()
+        assert known.objects_of(one.sandbox, one.endpoints) == objects
+
+
+def test_recalled_objects_are_worked_out_again_only_when_they_follow_from_something_else(monkeypatch):
+    known = state(A)
+    asked = []
+    original = type(known).objects_of
+    monkeypatch.setattr(type(known), "objects_of", lambda *arguments: asked.append(arguments[1]) or original(*arguments))
+    recalled = RecalledObjects(known)
+    for changed in (
+        lambda: None,
+        lambda: setattr(known, "facts", replace(known.facts, firewall=not known.facts.firewall)),
+        lambda: setattr(known, "networks", {FRONT.id: FRONT}),
+    ):
+        changed()
+        asked.clear()
+        assert recalled.of(A.sandbox, A.endpoints) == recalled.of(A.sandbox, A.endpoints) == original(known, A.sandbox, A.endpoints)
+        assert len(asked) == 1
+    assert recalled.of(A.sandbox, ()) == original(known, A.sandbox, ())

@@ -10,10 +10,10 @@ import time
 import pytest
 
 from resolver import cli
-from resolver.cli import client, compose_command, docker_words, enter, monitor, output, ps, run
+from resolver.cli import client, compose_command, docker_words, enter, entering, monitor, output, ps, run
 from resolver.cli.client import NoDaemon, Refused
+from resolver.cli.entering import EnterFailed
 from resolver.cli.output_log import OutputLog
-from resolver.cli.system_calls import EnterFailed
 from resolver.cli.users import Identity
 from resolver.signal_names import START_NO_MORE
 from tests.support.fake_daemon import FakeDaemon
@@ -44,7 +44,7 @@ def daemon(monkeypatch, tmp_path):
 def berth(monkeypatch, capsys):
     """Runs a command line and returns (exit code, standard output, standard error)."""
     # Nothing is entered here, so it need not be root's.
-    monkeypatch.setattr(enter, "check_privilege", lambda: None)
+    monkeypatch.setattr(entering, "check_privilege", lambda: None)
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["berth", *arguments])

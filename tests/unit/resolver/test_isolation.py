@@ -7,8 +7,8 @@ import pytest
 from netcore.errors import InvalidRequest
 from netcore.isolation import Isolation
 from resolver.cli import cgroups, docker_inspect
+from resolver.cli.entering import EnterFailed
 from resolver.cli.environment import inherited
-from resolver.cli.system_calls import EnterFailed
 from resolver.daemon import isolation_shapes
 from resolver.daemon.schema import IsolationView
 from resolver.isolation import bounds, files, rights

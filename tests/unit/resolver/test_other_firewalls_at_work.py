@@ -2,7 +2,9 @@
 
 from netcore.desired.other_firewalls import DockerRule, Missing
 from netcore.kernel import other_firewalls
+from netcore.kernel.host_sockets import HostSockets
 from netcore.kernel.notifications import NFTABLES, Notifications
+from resolver.daemon import other_firewalls as daemon_side
 from resolver.daemon.other_firewalls import OtherFirewalls
 from tests.support.networks import bridge_network, parent_network, pool
 
@@ -29,9 +31,29 @@ class Kernel:
 
     def __init__(self, monkeypatch):
         self.wanted, self.failed, self.calls = (), [], []
-        monkeypatch.setattr(other_firewalls, "look", lambda bridges: (self.calls.append(("look", bridges)), self.wanted)[1])
+        monkeypatch.setattr(other_firewalls, "look", self.look)
         monkeypatch.setattr(other_firewalls, "apply", lambda wanted: (self.calls.append(("apply", wanted)), self.failed)[1])
         monkeypatch.setattr(other_firewalls, "withdraw", lambda gone: self.calls.append(("withdraw", gone)))
+        monkeypatch.setattr(daemon_side, "HostSockets", lambda: HostSockets(Socket))
+        Socket.opened, Socket.closed = 0, 0
+
+    def look(self, bridges, host_sockets):
+        with host_sockets.lent(0):
+            self.calls.append(("look", bridges))
+        return self.wanted
+
+
+class Socket:
+    """Plays a netlink socket."""
+
+    opened, closed = 0, 0
+    is_broken = False
+
+    def __init__(self, _):
+        Socket.opened += 1
+
+    def close(self):
+        Socket.closed += 1
 
 
 async def test_rule_comes_with_the_first_network_and_goes_with_the_last(monkeypatch):
@@ -57,6 +79,16 @@ async def test_rule_is_withdrawn_at_an_idle_exit(monkeypatch):
     await others.check()
     await others.withdraw()
     assert kernel.calls[-1] == ("withdraw", (RULE,))
+
+
+async def test_checks_share_a_socket_because_closing_one_waits(monkeypatch):
+    Kernel(monkeypatch)
+    others = OtherFirewalls(run_blocking, lambda: [FRONT], enabled=True)
+    for _ in range(3):
+        await others.check()
+    assert (Socket.opened, Socket.closed) == (1, 0)
+    await others.withdraw()
+    assert (Socket.opened, Socket.closed) == (1, 1)
 
 
 async def test_what_only_its_owner_can_do_is_a_warning_that_is_logged_once(monkeypatch, caplog):

@@ -4,6 +4,7 @@ import pytest
 
 from resolver.cli.reference.own import own_command
 from resolver.cli.reference.text import page
+from resolver.cli.run import without_dashes
 from resolver.cli.sandbox_options import (
     COMMANDS,
     GROUPS,
@@ -19,7 +20,7 @@ from resolver.cli.sandbox_options import (
     sandbox_body,
     value_of,
 )
-from resolver.cli.sandbox_parser import HelpWanted, arguments_of, parse, without_dashes
+from resolver.cli.sandbox_parser import HelpWanted, arguments_of, parse
 
 SAMPLE = {Kind.TEXT: "text", Kind.NUMBER: "7", Kind.LIST: "one", Kind.PAIRS: "k=v", Kind.LINKS: "db:store", Kind.NETWORKS: "front",
           Kind.SIZE: "512m", Kind.DECIMAL: "1.5", Kind.DURATION: "1m30s", Kind.OPTIONAL: "here"}  # fmt: skip

@@ -26,8 +26,23 @@ print(*sorted(set(sys.modules) - before), file=sys.stderr)
 """`re` and what it needs come with a template only; the site of an editable install brings some of it, so `before` is left out."""
 
 
-def imported(tmp_path, *arguments):
-    command = [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{SCRIPT}", *arguments]
+UNTIL_IT_ASKS = """
+import os, sys
+before = set(sys.modules)
+from resolver.cli import connection, run_command
+
+def send(*request):
+    print(*sorted(set(sys.modules) - before), file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(0)
+
+connection.send = send
+run_command(sys.argv[1:])
+"""
+
+
+def imported(tmp_path, *arguments, script=SCRIPT):
+    command = [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{script}", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={"BERTH_RUN_DIR": str(tmp_path)})
     return set(done.stderr.split())
 
@@ -35,13 +50,13 @@ def imported(tmp_path, *arguments):
 @pytest.mark.parametrize(
     ("command", "ours", "all_of_them"),
     [
-        ("--help", 4, 6),
-        ("run --help", 33, 116),
-        ("ps", 22, 75),
-        ("network ls", 20, 75),
-        ("ps -q", 22, 75),
-        ("run --dry-run -- true", 27, 81),
-        ("run --dry-run -q -- true", 29, 83),
+        ("--help", 4, 5),
+        ("run --help", 21, 80),
+        ("ps", 22, 62),
+        ("network ls", 20, 60),
+        ("ps -q", 22, 62),
+        ("run --dry-run -- true", 14, 55),
+        ("run --dry-run -q -- true", 16, 57),
     ],
 )
 def test_a_command_imports_only_what_it_uses(tmp_path, command, ours, all_of_them):
@@ -54,6 +69,19 @@ def test_a_command_imports_only_what_it_uses(tmp_path, command, ours, all_of_the
         found = imported(tmp_path, *command.split())
     if command != "run --help":
         assert not {name for name in found if name in HEAVY or name.partition(".")[0] in HEAVY}
+    assert len([name for name in found if name.startswith("resolver")]) <= ours
+    assert len(found) <= all_of_them
+
+
+@pytest.mark.parametrize(
+    ("command", "ours", "all_of_them"),
+    [("run -- true", 12, 46), ("exec web true", 14, 48), ("run -d -- true", 17, 52)],
+)
+def test_what_enters_a_sandbox_is_loaded_while_the_daemon_works(tmp_path, command, ours, all_of_them):
+    with FakeDaemon(tmp_path):
+        found = imported(tmp_path, *command.split(), script=UNTIL_IT_ASKS)
+    assert not {name for name in found if name in HEAVY or name.partition(".")[0] in HEAVY | {"ctypes", "selectors", "socket"}}
+    assert not found & {"resolver.cli.enter", "resolver.cli.mounts", "resolver.cli.rights", "resolver.isolation.rights"}
     assert len([name for name in found if name.startswith("resolver")]) <= ours
     assert len(found) <= all_of_them
 

@@ -13,10 +13,10 @@ import pytest
 from resolver.cli import monitor
 from resolver.cli.client import Refused
 from resolver.cli.compose.project import Dependency, Restart, RestartWhen, Service
+from resolver.cli.entering import EnterFailed
 from resolver.cli.environment import inherited
 from resolver.cli.output_log import OutputLog
 from resolver.cli.sandbox_calls import delete
-from resolver.cli.system_calls import EnterFailed
 from resolver.cli.up import command, conditions, down, processes, shared_stacks
 from resolver.cli.up.conditions import Condition, Met
 from resolver.cli.up.options import Options

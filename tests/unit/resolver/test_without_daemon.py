@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from resolver import cli
-from resolver.cli import client, enter, without_daemon
+from resolver.cli import client, entering, without_daemon
 from resolver.cli.client import Refused, Unanswered
 
 ASKING = ("ps", "ps -a", "logs web", "wait web", "inspect web", "start web", "stop web", "restart web", "kill web", "top web", "port web",
@@ -27,7 +27,7 @@ def started(monkeypatch, tmp_path):
         monkeypatch.setenv(f"BERTH_{name}_DIR", str(tmp_path / name))
         (tmp_path / name).mkdir()
     monkeypatch.setattr(without_daemon, "_may_start", lambda: True)
-    monkeypatch.setattr(enter, "check_privilege", lambda: None)
+    monkeypatch.setattr(entering, "check_privilege", lambda: None)
     monkeypatch.setattr("resolver.cli.sandbox_calls.signal.signal", lambda *_: None)
     attempts = []
 

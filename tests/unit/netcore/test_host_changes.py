@@ -1,0 +1,78 @@
+"""What notifications of the host's links change of the last look at it, and how many of them are read in full."""
+
+import struct
+
+import pytest
+
+from netcore.kernel import deferred_deletes, host_changes
+from netcore.kernel.host import HostSnapshot
+from netcore.kernel.host_changes import HostChanges
+from netcore.kernel.netlink import attr
+from netcore.kernel.rtnl import read_link
+
+LEAVING = min(deferred_deletes._PAIRS)
+
+
+def link(name, *, index=7, mtu=1500, group=0, gone=False):
+    body = struct.pack("=BxHiII", 0, 1, index, 1, 0) + attr(3, name.encode() + b"\0")
+    body += attr(4, struct.pack("=I", mtu)) + attr(27, struct.pack("=I", group))
+    return struct.pack("=IHHII", 16 + len(body), 17 if gone else 16, 0, 0, 0) + body
+
+
+@pytest.fixture
+def changes(monkeypatch):
+    """`HostChanges` that have looked at a host with eth0."""
+
+    class Notifications:
+        def __init__(self, *_):
+            self.told = ()
+
+        def read(self):
+            came, self.told = self.told, ()
+            return came
+
+        def fileno(self):
+            return -1
+
+    monkeypatch.setattr(host_changes, "Notifications", Notifications)
+    made = HostChanges()
+    made.start()
+    made.begin_look()
+    made.looked(HostSnapshot(links={2: read_link(link("eth0", index=2))}, addresses=(), routes=(), tables=frozenset()))
+    return made
+
+
+def hear(changes, *told, ours=()):
+    changes._notifications.told = told
+    return changes.is_outdated(ours)
+
+
+def test_of_a_burst_on_a_link_of_ours_the_first_and_the_last_word_are_read_in_full(changes, monkeypatch):
+    read = []
+    monkeypatch.setattr(host_changes.rtnl, "read_link", lambda message: read.append(message) or read_link(message))
+    changes.expect("v0")
+    assert not hear(changes, link("v0"), *(link("v0", mtu=1000 + number) for number in range(20)), ours=("v0",))
+    assert [read_link(message).mtu for message in read] == [1500, 1019]
+    assert changes.link_named("v0").mtu == 1019
+    assert changes.link_named("eth0").index == 2
+
+
+def test_a_link_of_ours_that_is_renamed_or_goes_within_a_burst(changes):
+    changes.expect("v0")
+    assert not hear(changes, link("v0"), link("v0", mtu=1400), link("v1"), ours=("v0", "v1"))
+    assert changes.renamed_links() == [("v0", "v1")]
+    assert (changes.link_named("v0"), changes.link_named("v1").mtu) == (None, 1500)
+    assert not hear(changes, link("v1", mtu=1400), link("v1", gone=True), ours=("v0", "v1"))
+    assert changes.link_named("v1") is None
+
+
+def test_a_link_that_waits_for_its_deletion_is_gone(changes):
+    changes.expect("v0")
+    assert not hear(changes, link("v0"), link("v0", mtu=1400), ours=("v0",))
+    assert not hear(changes, link("v0", group=LEAVING), ours=("v0",))
+    assert changes.link_named("v0") is None
+    # Its name may be another's by now.
+    assert not hear(changes, link("v0", index=8), ours=("v0",))
+    assert changes.link_named("v0").index == 8
+    assert not hear(changes, link("v0", group=LEAVING, gone=True), ours=("v0",))
+    assert changes.link_named("v0").index == 8
