@@ -110,6 +110,10 @@ when it was taken down until it goes in any moment without an operation; and unt
 DELETE_PAUSE, DELETE_RETRY, DELETES_AT_END = 0.02, 2.0, 2.0
 """Seconds between looks at what is to be deleted; until what failed is tried again; for all that is left when the daemon ends."""
 
+SPARE_QUIET, SPARE_PAUSE, SPARE_PAUSE_IN_BURST, SPARE_RETRY = 0.2, 0.005, 0.1, 10.0
+"""Seconds: a burst of sandboxes is over when none was made for the first; between two spare namespaces after and during one, as making
+one holds up whoever changes links; until one that failed is tried again."""
+
 ANNOUNCE_FOR, ANNOUNCE_PAUSE = 0.001, 0.02
 """Seconds for which addresses are announced again in a row, and for which none is then: one takes 5 ms on a bridge with 1,000 ports."""
 

@@ -16,6 +16,7 @@ from netcore.controller.plugin_endpoints import PluginEndpoints
 from netcore.controller.sandbox_files import SandboxFiles
 from netcore.controller.set_aside import SetAside
 from netcore.controller.settings import Settings
+from netcore.controller.spare_namespaces import NoSpareParts, SpareNamespaces, SpareParts
 from netcore.controller.state_writer import StateWriter
 from netcore.controller.tunnel_encryption import TunnelEncryption
 from netcore.controller.uplinks import Uplinks
@@ -51,11 +52,13 @@ def assemble(
     clock: Callable[[], float],
     kept: KeptSockets | None = None,
     edge: Edge | None = None,
+    spare_parts: SpareParts | None = None,
 ) -> Controller:
     """Return the controller of this host, still empty.
 
     *reserved*: the host's name servers, which no new pool may cover; *clock*: seconds since the epoch; *kept*: what outlives the
-    daemon, None: nothing does; *edge*: the way outside, None for a daemon that is the host's own.
+    daemon, None: nothing does; *edge*: the way outside, None for a daemon that is the host's own; *spare_parts*: what is made
+    ready in spare namespaces.
     """
     kept = kept or KeptSockets("", 0)
     workers, locks, plugins, guard = Workers(), KeyedLocks(), PluginClient(), _guard(kept)
@@ -99,7 +102,11 @@ def assemble(
             executor=executor,
             guard=guard,
             host=host_look,
-            files=SandboxFiles(workers, NamedPaths(settings.run_directory, settings.etc_netns_directory)),
+            files=SandboxFiles(
+                workers,
+                NamedPaths(settings.run_directory, settings.etc_netns_directory),
+                SpareNamespaces(workers.later, spare_parts or NoSpareParts()),
+            ),
             locks=locks,
             addresses=AddressSources(state, records, ipam_plugins, lambda: overlays.cluster, clock),
             host_ports=host_ports,

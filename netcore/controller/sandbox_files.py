@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePath
 
+from netcore.controller.spare_namespaces import SpareNamespaces
 from netcore.controller.workers import Workers, attempt_each
 from netcore.default_route import DefaultRoute
 from netcore.desired import hostsfile
@@ -15,11 +16,12 @@ from netcore.model import NetnsPath, Sandbox, Stack
 
 
 class SandboxFiles:
-    """See the module. *directory*: of a sandbox's hosts, resolv.conf and hostname files."""
+    """See the module. *directory*: of a sandbox's hosts, resolv.conf and hostname files. *spares*: what new namespaces are taken from."""
 
-    def __init__(self, workers: Workers, paths: NamedPaths) -> None:
+    def __init__(self, workers: Workers, paths: NamedPaths, spares: SpareNamespaces) -> None:
         self._workers = workers
         self._paths = paths
+        self.spares = spares
 
     async def make(self, sandbox: Sandbox, directory: PurePath) -> None:
         """Make the sandbox's directory with its hosts and hostname files; with a shared stack those of the other serve."""
@@ -84,7 +86,18 @@ class SandboxFiles:
 
         *taken*: sandbox name → path of its namespace, none of which may be adopted again.
         """
-        await self._workers.run(lambda: _pin(sandbox, adopted, shared, taken))
+        await self._workers.run(lambda: self._pin(sandbox, adopted, shared, taken))
+
+    def _pin(self, sandbox: Sandbox, adopted: NetnsPath | None, shared: NetnsPath | None, taken: Mapping[str, NetnsPath]) -> None:
+        if shared is not None:
+            namespace.share(shared, sandbox.netns_path)
+        elif sandbox.stack is Stack.HOST:
+            namespace.share(netns.OWN, sandbox.netns_path)
+        elif adopted is None:
+            if not self.spares.pin(sandbox.netns_path):
+                namespace.make(sandbox.netns_path)
+        else:
+            namespace.adopt(adopted, sandbox.netns_path, taken)
 
     async def default_routes(self, netns_path: NetnsPath) -> tuple[DefaultRoute, ...]:
         """Return the default routes of the namespace at *netns_path*."""
@@ -146,14 +159,3 @@ def _mend(sandbox: Sandbox, directory: Path) -> None:
 
 def _inherited_hosts(sandbox: Sandbox) -> str:
     return files.read_if_there("/etc/hosts", follow=True) if sandbox.stack is Stack.HOST and not sandbox.extra_hosts else ""
-
-
-def _pin(sandbox: Sandbox, adopted: NetnsPath | None, shared: NetnsPath | None, taken: Mapping[str, NetnsPath]) -> None:
-    if shared is not None:
-        namespace.share(shared, sandbox.netns_path)
-    elif sandbox.stack is Stack.HOST:
-        namespace.share(netns.OWN, sandbox.netns_path)
-    elif adopted is None:
-        namespace.make(sandbox.netns_path)
-    else:
-        namespace.adopt(adopted, sandbox.netns_path, taken)

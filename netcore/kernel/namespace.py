@@ -16,6 +16,16 @@ def make(netns_path: NetnsPath) -> None:
     netns.create(netns_path, _prepare)
 
 
+def make_unpinned() -> int:
+    """Return a descriptor of a namespace like those of `make` that is pinned nowhere: it goes when the descriptor is closed."""
+    return netns.create_unpinned(_prepare)[0]
+
+
+def pin(netns_descriptor: int, netns_path: NetnsPath) -> None:
+    """Pin the namespace of *netns_descriptor* at *netns_path*, as it is."""
+    netns.pin(f"/proc/self/fd/{netns_descriptor}", netns_path)
+
+
 def adopt(source: NetnsPath, netns_path: NetnsPath, taken: Mapping[str, NetnsPath]) -> None:
     """Pin the namespace at *source* to *netns_path* too. *taken*: sandbox name → path of its namespace.
 

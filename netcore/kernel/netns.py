@@ -123,6 +123,17 @@ def create(netns_path: NetnsPath, body: Callable[[], _T]) -> _T:
     return _on_own_thread("netns-create", inside)
 
 
+def create_unpinned(body: Callable[[], _T]) -> tuple[int, _T]:
+    """Make a new network namespace, which nothing but the returned descriptor holds; return it with what *body* returns inside."""
+
+    def inside() -> tuple[int, _T]:
+        _check(_libc.unshare(CLONE_NEWNET), "create", "netns")
+        result = body()
+        return os.open(OWN, os.O_RDONLY | os.O_CLOEXEC), result
+
+    return _on_own_thread("netns-create", inside)
+
+
 def pin(source: str, netns_path: NetnsPath) -> None:
     """Bind the namespace at *source* to *netns_path*, as `ip netns` does, so that it lives without a process."""
     directory = Path(netns_path).parent

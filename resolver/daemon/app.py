@@ -149,6 +149,7 @@ class _RunningDaemon:
         """Follow another configuration, in what can change while the daemon runs."""
         logs.configure(config.log_level)
         self.admin.handlers.set_proxies(config.proxies)
+        await self.controller.workers.run(lambda: self.controller.parts.files.spares.keep(config.spare))
         await follow_configuration(config, self.controller, self.registry)
         await self.registry.configure(config)
 
@@ -203,7 +204,9 @@ async def _start(
         config, sockets.open, sockets.subscribe, lambda sandbox: controller.files_of(sandbox.id), kept, static_names, queries.here, stack
     )
     registry = resolver.registry
-    controller = assemble(settings, records, registry, kept=kept, reserved=resolver.host.addresses, clock=_wall_clock, edge=edge)
+    controller = assemble(
+        settings, records, registry, kept=kept, reserved=resolver.host.addresses, clock=_wall_clock, edge=edge, spare_parts=registry.spares
+    )
     _connect(resolver, controller)
     stack.push_async_callback(controller.close)
     stack.push_async_callback(registry.resolvers.stop)
@@ -239,6 +242,7 @@ async def _start(
     resolver.host.follow(registry.host_changed)
     stack.callback(resolver.host.close)
     await works.go_on(stack)
+    controller.parts.files.spares.keep(config.spare)
     half = await importing
     admin = await half.serve(
         config, resolver=resolver, controller=controller, operations=works.operations, lifecycle=works.lifecycle, runs=works.runs,

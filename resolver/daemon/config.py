@@ -84,6 +84,7 @@ class DaemonConfig:
     store_ttl: int = 15
     store_grace: int = 600
     keep_sockets: int = 60
+    spare: int = 0
     advertise: str = ""
     egress: EgressSettings = NO_SETTINGS
     default_bridge: NetworkBody = field(default_factory=lambda: NetworkBody(name=DEFAULT_BRIDGE))
@@ -136,6 +137,7 @@ HELP: dict[str, str] = {
     "store_grace": "seconds for which its addresses stay reserved after that: it may only be cut off, and still use them",
     "advertise": "address at which other hosts reach this one; by default the one that etcd is reached from",
     "keep_sockets": "seconds without a daemon for which its sockets are held, so that queries wait for the next one; 0: they are refused",
+    "spare": "namespaces with a resolver that are kept ready, so that a burst of sandboxes starts sooner",
     "serve_stale": "seconds past its TTL for which a cached answer is served when all name servers fail; 0 for never",
 }
 
@@ -431,6 +433,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "store": _store,
     "store_ttl": _number(86_400),
     "keep_sockets": _number(86_400),
+    "spare": _number(limits.MOST_SPARES),
     "store_grace": _number(30 * 86_400),
     "advertise": lambda value: str(addresses.read(_text(value))),
     "proxies": _proxies,

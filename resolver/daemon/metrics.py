@@ -94,6 +94,11 @@ def _upstream_times(sources: MetricSources) -> Samples:
     return [(str(upstream), health.rtt) for upstream, health in _of_the_host(sources)]
 
 
+def _spares(sources: MetricSources) -> Samples:
+    counts = sources.controller.parts.files.spares.counts
+    return [("hit", counts.hits), ("miss", counts.misses)]
+
+
 def _health(sources: MetricSources) -> Samples:
     found = [sandbox.health for sandbox in sources.controller.state.sandboxes.values()]
     return [(health.value, found.count(health)) for health in Health]
@@ -130,6 +135,13 @@ _METRICS = (
     _Metric(
         "gauge", "berth_state_writable", "1 if changes can be recorded, 0 while they are refused.", None,
         lambda sources: [("", float(sources.is_writable()))],
+    ),
+    _Metric(
+        "gauge", "berth_spare_namespaces", "Namespaces that are ready for sandboxes to come.", None,
+        lambda sources: [("", sources.controller.parts.files.spares.ready)],
+    ),
+    _Metric(
+        "counter", "berth_spare_requests", "New sandboxes while spares are kept, by whether one was ready.", "result", _spares,
     ),
     _Metric("gauge", "berth_networks", "Networks.", None, lambda sources: [("", len(sources.controller.state.networks))]),
     _Metric("gauge", "berth_sandboxes", "Sandboxes.", None, lambda sources: [("", len(sources.controller.state.sandboxes))]),

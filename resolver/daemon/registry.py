@@ -38,6 +38,7 @@ from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.resolvers import Resolvers
 from resolver.daemon.sandbox_files import SandboxFiles
 from resolver.daemon.sandbox_resolver import SandboxResolver, watch
+from resolver.daemon.spare_sockets import SpareSockets
 from resolver.daemon.surroundings import Surroundings
 from resolver.daemon.upstreams import ChosenUpstreams, UpstreamSets
 from resolver.dns_client import Client, Strangers
@@ -97,8 +98,11 @@ class Registry:
         self.egress.target_of = lambda identity, name: alias_targets.of(self.client_by_id(identity), name)
         self.rewriting: Callable[[], AbstractContextManager[Sequence[TimedElement]]] = self.egress.rewriting
         self.kernel: RunBlocking
+        self.spares = SpareSockets()
         self.follow_socket: Callable[[socket.socket, Concern], None] = lambda _sock, _owner: None
-        self.surroundings: Callable[[], Surroundings] = lambda: Surroundings(service, poller, self.kernel, self._kept, self.follow_socket)
+        self.surroundings: Callable[[], Surroundings] = lambda: Surroundings(
+            service, poller, self.kernel, self._kept, self.spares, self.follow_socket
+        )
         self.resolvers = Resolvers(
             self._sandboxes,
             self._gateways,
@@ -134,6 +138,7 @@ class Registry:
         self.egress.forget(sandbox.id)
         resolver = self._sandboxes.get(sandbox.id)
         if resolver is None:
+            await self.kernel(lambda: self.spares.discard_at(sandbox.netns_path))
             if sandbox.adopted and sandbox.stack is Stack.OWN:
                 # One of an earlier daemon may have been there.
                 await self.kernel(lambda: listeners.close_in_sandbox(sandbox.netns_path))

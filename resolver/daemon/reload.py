@@ -14,7 +14,9 @@ from resolver.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-LIVE = frozenset({"dns", "dns_search", "dns_options", "forward", "allow_rebinding", "nat64_prefixes", "log_level", "proxies", "egress"})
+LIVE = frozenset(
+    {"dns", "dns_search", "dns_options", "forward", "allow_rebinding", "nat64_prefixes", "log_level", "proxies", "egress", "spare"}
+)
 """The keys that take effect at once."""
 
 

@@ -100,7 +100,7 @@ class Resolvers:
 
     async def _go_on_with(self, resolvers: Sequence[SandboxResolver]) -> list[tuple[Sandbox, Exception]]:
         surroundings = self._surroundings()
-        bodies = [partial(open_sockets, resolver.sandbox, surroundings.kept, replace=True) for resolver in resolvers]
+        bodies = [partial(open_sockets, resolver.sandbox, surroundings.kept, surroundings.spares, replace=True) for resolver in resolvers]
         failed: list[tuple[Sandbox, Exception]] = []
         for resolver, opened in zip(resolvers, await surroundings.run_blocking(lambda: attempt_each(bodies)), strict=True):
             try:

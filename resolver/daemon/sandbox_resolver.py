@@ -14,6 +14,7 @@ from resolver.daemon import listeners
 from resolver.daemon.blocking import RunBlocking
 from resolver.daemon.gateway_resolver import GatewayResolver
 from resolver.daemon.listeners import SocketPair
+from resolver.daemon.spare_sockets import SpareSockets
 from resolver.daemon.surroundings import Surroundings
 from resolver.dns_client import Client
 from resolver.transport.tcp import TcpListener
@@ -49,8 +50,8 @@ class SandboxResolver:
         """Begin to answer, unless it does. *replace*: an earlier daemon did so, and its sockets are gone on with if they were kept."""
         if self.listeners is not None:
             return
-        sandbox, kept = self.sandbox, surroundings.kept
-        await self.listen_on(surroundings, *await surroundings.run_blocking(lambda: open_sockets(sandbox, kept, replace=replace)))
+        sandbox, kept, spares = self.sandbox, surroundings.kept, surroundings.spares
+        await self.listen_on(surroundings, *await surroundings.run_blocking(lambda: open_sockets(sandbox, kept, spares, replace=replace)))
 
     async def listen_on(self, surroundings: Surroundings, pair: SocketPair, warning: str | None) -> None:
         """Begin to answer on the sockets that `open_sockets` returned."""
@@ -122,15 +123,26 @@ class SandboxResolver:
             await tcp.close()
 
 
-def open_sockets(sandbox: Sandbox, kept: KeptSockets, *, replace: bool) -> tuple[SocketPair, str | None]:
+def open_sockets(sandbox: Sandbox, kept: KeptSockets, spares: SpareSockets, *, replace: bool) -> tuple[SocketPair, str | None]:
     """Return sockets for the resolver of *sandbox*, and a warning if there is one; *replace*: see `SandboxResolver.listen`. Blocking."""
     taken = listeners.take_in_sandbox(kept, sandbox) if replace else None
     if taken is not None:
         on_53 = taken.udp.getsockname()[1] == listeners.PORT
         return taken, "port 53 of the sandbox is taken by the resolver" if on_53 else None
-    pair, warning = listeners.open_in_sandbox(sandbox.netns_path, replace=replace)
+    pair, warning = _new_sockets(sandbox, spares, replace=replace)
     kept.keep(pair.by_name(listeners.names_in_sandbox(sandbox)))
     return pair, warning
+
+
+def _new_sockets(sandbox: Sandbox, spares: SpareSockets, *, replace: bool) -> tuple[SocketPair, str | None]:
+    spare = spares.take(sandbox.netns_path)
+    if spare is None:
+        return listeners.open_in_sandbox(sandbox.netns_path, replace=replace)
+    if listeners.is_serving(spare[0]):
+        return spare
+    # Somebody has destroyed them meanwhile; their redirect is there.
+    spare[0].close()
+    return listeners.open_in_sandbox(sandbox.netns_path, replace=True)
 
 
 def watch(gateways: Mapping[NetworkId, GatewayResolver], resolver: SandboxResolver, network_ids: Iterable[NetworkId]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from netcore.keeper.kept_sockets import KeptSockets
 from netcore.plan.drift import Concern
 from resolver.daemon.blocking import RunBlocking
+from resolver.daemon.spare_sockets import SpareSockets
 from resolver.service import DnsService
 from resolver.transport.poller import Poller
 
@@ -17,13 +18,15 @@ from resolver.transport.poller import Poller
 class Surroundings:
     """The stages of a query, the poller of the sockets, the worker threads, and what outlives the daemon.
 
-    *follow_socket*: is told of each socket that others may destroy, and whose it is.
+    *spares*: sockets that were opened before there was a sandbox. *follow_socket*: is told of each
+    socket that others may destroy, and whose it is.
     """
 
     service: DnsService
     poller: Poller
     run_blocking: RunBlocking
     kept: KeptSockets
+    spares: SpareSockets
     follow_socket: Callable[[socket.socket, Concern], None] = lambda _sock, _owner: None
 
     def follow(self, sockets: Sequence[socket.socket], owner: Concern) -> None:

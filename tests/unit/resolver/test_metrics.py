@@ -3,6 +3,7 @@
 from collections import Counter
 from types import SimpleNamespace
 
+from netcore.controller.spare_namespaces import SpareCounts
 from netcore.health import Health
 from netcore.kernel.dropped import Dropped
 from resolver.daemon import metrics
@@ -33,6 +34,9 @@ berth_cache_bytes 1000.0
 berth_drift_repairs_total{kind="veth"} 2.0
 berth_drift_left 1.0
 berth_state_writable 1.0
+berth_spare_namespaces 2.0
+berth_spare_requests_total{result="hit"} 5.0
+berth_spare_requests_total{result="miss"} 1.0
 berth_networks 1.0
 berth_sandboxes 2.0
 berth_sandboxes_health{health="starting"} 0.0
@@ -55,7 +59,10 @@ SANDBOXES = {
 def sources():
     health = SimpleNamespace(state=lambda now: "down" if now == 50.0 else "ok", failures=4, rtt=0.25)
     return metrics.MetricSources(
-        controller=SimpleNamespace(state=SimpleNamespace(networks={"n": 1}, sandboxes=SANDBOXES, endpoints={"a": (1, 2), "b": (3,)})),
+        controller=SimpleNamespace(
+            state=SimpleNamespace(networks={"n": 1}, sandboxes=SANDBOXES, endpoints={"a": (1, 2), "b": (3,)}),
+            parts=SimpleNamespace(files=SimpleNamespace(spares=SimpleNamespace(ready=2, counts=SpareCounts(hits=5, misses=1)))),
+        ),
         registry=SimpleNamespace(queries=lambda: 12, in_flight=lambda: 3, egress=SimpleNamespace(sizes=lambda: {"a": 4, "gone": 9})),
         service=SimpleNamespace(rcodes={3: 2, 0: 7, 9: 1}, counters=Counter(forwarded=5, hits=3, dropped=8), cache=SimpleNamespace(size=1000)),
         # Those asked from a sandbox are too many to tell apart.

@@ -1,0 +1,156 @@
+"""Which namespaces are made ahead, who gets them, and what becomes of the rest. The kernel is a fake."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from netcore import limits
+from netcore.controller import spare_namespaces
+from netcore.controller.spare_namespaces import SpareNamespaces, pause
+from netcore.errors import Conflict, KernelError
+from netcore.kernel import namespace
+from netcore.model import NetnsPath
+
+PATH = NetnsPath("/run/netns/berth-a")
+
+
+class Host:
+    """Makes namespaces that are pipes; remembers what was prepared, discarded and pinned. `run` does what was put off."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[int] = []
+        self.discarded: list[int] = []
+        self.pinned: list[int] = []
+        self.delays: list[float] = []
+        self.waiting: list[Callable[[], None]] = []
+        self.fails: Exception | None = None
+        self.now = 100.0
+        monkeypatch.setattr(namespace, "make_unpinned", self._make)
+        monkeypatch.setattr(namespace, "pin", self._pin)
+        self.spares = SpareNamespaces(self._later, self, lambda: self.now)
+
+    def _make(self) -> int:
+        descriptor = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        self.made.append(descriptor)
+        return descriptor
+
+    def _pin(self, descriptor: int, _: NetnsPath) -> None:
+        if self.fails is not None:
+            raise self.fails
+        self.pinned.append(descriptor)
+
+    def prepare(self, netns_descriptor: int) -> None:
+        if self.fails is not None:
+            raise self.fails
+
+    def discard(self, netns_descriptor: int) -> None:
+        self.discarded.append(netns_descriptor)
+
+    def _later(self, delay: float, body: Callable[[], None]) -> None:
+        self.delays.append(delay)
+        self.waiting.append(body)
+
+    def run(self, most: int = 100) -> None:
+        while self.waiting and most:
+            self.waiting.pop(0)()
+            most -= 1
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(monkeypatch)
+
+
+def is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def test_without_the_setting_nothing_is_made_and_nothing_counted(host: Host) -> None:
+    host.spares.keep(0)
+    host.run()
+    assert not host.spares.pin(PATH)
+    assert (host.made, host.waiting, host.spares.counts.misses) == ([], [], 0)
+
+
+def test_as_many_as_wanted_are_made_one_after_the_other(host: Host) -> None:
+    host.spares.keep(3)
+    for made in range(3):
+        assert (len(host.waiting), host.spares.ready) == (1, made)
+        host.run(1)
+    assert (len(host.made), host.spares.ready, host.waiting) == (3, 3, [])
+
+
+def test_one_that_is_taken_is_given_once_and_made_again(host: Host) -> None:
+    host.spares.keep(2)
+    host.run()
+    assert host.spares.pin(PATH)
+    assert host.spares.pin(PATH)
+    assert not host.spares.pin(PATH)
+    assert len(set(host.pinned)) == 2
+    assert not any(map(is_open, host.pinned))
+    assert (host.spares.counts.hits, host.spares.counts.misses) == (2, 1)
+    host.run()
+    assert host.spares.ready == 2
+
+
+def test_fewer_are_wanted(host: Host) -> None:
+    host.spares.keep(3)
+    host.run()
+    host.spares.keep(1)
+    assert host.spares.ready == 1
+    assert len(host.discarded) == 2
+    assert not any(map(is_open, host.discarded))
+
+
+def test_one_made_while_fewer_became_wanted_is_let_go(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.spares.keep(1)
+    monkeypatch.setattr(host, "prepare", lambda _: host.spares.keep(0))
+    host.run()
+    assert (host.spares.ready, host.discarded) == (0, host.made)
+
+
+def test_what_can_not_be_pinned_is_not_used_again(host: Host) -> None:
+    host.spares.keep(1)
+    host.run()
+    host.fails = Conflict("netns", PATH, "exists already and is not ours")
+    with pytest.raises(Conflict):
+        host.spares.pin(PATH)
+    assert host.discarded == host.made
+    assert host.spares.ready == 0
+
+
+def test_what_can_not_be_made_ready_is_tried_again_later(host: Host) -> None:
+    host.fails = KernelError("create", "netns", 28)
+    host.spares.keep(1)
+    host.run(1)
+    assert host.spares.ready == 0
+    assert not is_open(host.made[0])
+    assert host.delays[-1] == limits.SPARE_RETRY
+    host.fails = None
+    host.run()
+    assert host.spares.ready == 1
+
+
+def test_sandboxes_that_are_being_made_come_first(host: Host) -> None:
+    assert pause(0) == limits.SPARE_PAUSE_IN_BURST > pause(limits.SPARE_QUIET) == limits.SPARE_PAUSE
+    host.spares.keep(2)
+    host.run()
+    host.spares.pin(PATH)
+    host.spares.pin(PATH)
+    assert host.delays[-1] == limits.SPARE_PAUSE_IN_BURST
+    host.now += limits.SPARE_QUIET
+    host.run(1)
+    assert host.delays[-1] == limits.SPARE_PAUSE
+
+
+def test_nobody_prepares_anything_where_there_is_no_resolver() -> None:
+    parts = spare_namespaces.NoSpareParts()
+    parts.prepare(1)
+    parts.discard(1)
