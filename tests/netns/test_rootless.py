@@ -11,7 +11,7 @@ import pytest
 
 from resolver.isolation.rights import DEFAULT, NAMES
 from tests.support.lab import HOST_ADDRESS, HOST_ADDRESS6, OUTSIDE_ADDRESS, OUTSIDE_ADDRESS6
-from tests.support.user_lab import RUN_DIR, RUNTIME, SERVER6, STATE_DIR, UID, UserLab, why_no_user
+from tests.support.user_lab import RUN_DIR, RUNTIME, SERVER, SERVER6, STATE_DIR, UID, UserLab, why_no_user
 
 WHY_NOT = why_no_user()
 if WHY_NOT:
@@ -303,6 +303,28 @@ def test_way_out_that_is_killed_comes_back(lab):
     lab.run("kill", "-9", str(process))
     lab.wait_for(lambda: ask(lab, OUTSIDE_ADDRESS, 7000) == HOST_ADDRESS)
     assert lab.processes("netcore.way_out.program") != [process]
+
+
+_DEAF = f"""
+import socket, subprocess, time
+held = socket.create_connection(("{SERVER}", 443), 20)
+subprocess.run(("nft", "table inet deaf {{ chain input {{ type filter hook input priority 0; tcp sport 443 drop; }}; }}"), check=True)
+print("deaf", flush=True)
+time.sleep(3600)
+"""
+
+
+def test_way_out_that_is_killed_comes_back_although_a_client_takes_no_end(lab):
+    # What it leaves to such a client keeps the kernel from ending its namespace, and that has the other end of the nest's uplink.
+    held = lab.start_berth("run", "--privileged", "--network", "front", "--", sys.executable, "-c", _DEAF)
+    assert held.stdout.readline() == "deaf\n"
+    (process,) = lab.processes("netcore.way_out.program")
+    lab.run("kill", "-9", str(process))
+    lab.wait_for(lambda: lab.processes("netcore.way_out.program") not in ([], [process]))
+    assert "uplink0" in lab.in_nest("ip -br link")
+    lab.wait_for(lambda: ask(lab, OUTSIDE_ADDRESS, 7000) == HOST_ADDRESS)
+    assert "Traceback" not in lab.in_nest(f"cat {RUN_DIR}/way-out.log")
+    held.kill()
 
 
 def test_edge_that_is_killed_comes_back(lab):
