@@ -328,9 +328,10 @@ def test_way_out_that_is_killed_comes_back_although_a_client_takes_no_end(lab):
 
 
 def test_edge_that_is_killed_comes_back(lab):
-    workers = lab.processes("netcore/edge/program.py")
-    lab.run("kill", "-9", str(max(workers)))
+    killed = lab.serving("netcore/edge/program.py")
+    lab.run("kill", "-9", str(killed))
     lab.wait_for(lambda: ask(lab, OUTSIDE_ADDRESS, 7000) == HOST_ADDRESS)
+    assert lab.serving("netcore/edge/program.py") not in (None, killed)
 
 
 def test_doctor_says_what_the_host_lacks(lab):
