@@ -141,6 +141,8 @@ GROUPS = (
                 "netns/test_egress.py::test_an_allowed_name_is_reached_at_its_ports_and_nothing_else_is",
             ),
             Attack("whatever a runtime's root can send, in more than four thousand variants, and at each moment when something changes", "escape/test_escapes.py::test_nothing_gets_through", _escapes),
+            Attack("the same against an ordinary user's berth, from his own podman and bubblewrap too, and while what carries his connections is killed", "escape/test_user_escapes.py::test_nothing_gets_through"),
+            Attack("keep others from the outside by a connection that it never ends, once what carries them has crashed", "netns/test_rootless.py::test_way_out_that_is_killed_comes_back_although_a_client_takes_no_end"),
             Attack("ask for names that no rule allows", "netns/test_egress.py::test_questions_are_refused_with_the_reason_and_never_leave"),
             Attack(
                 "ask at the gateway from an address that the resolver does not know it by",
@@ -185,6 +187,9 @@ GROUPS = (
             Attack("have the caller's groups", "netns/test_commands.py::test_groups_of_the_caller_are_given_up"),
             Attack("have the caller's descriptors", "netns/test_commands.py::test_descriptors_above_2_are_closed_but_those_that_are_named"),
             Attack("write beside its directory, confined", "netns/test_commands.py::test_what_is_confined_writes_to_its_directory_and_has_no_right"),
+            Attack("command the daemon, or ask the edge for sockets of the host, without root", "netns/test_rootless_commands.py::test_a_command_does_not_command_the_daemon"),
+            Attack("use rights that it asked for on the host, without root", "netns/test_rootless_commands.py::test_rights_that_are_asked_for_are_none_over_the_host"),
+            Attack("read and write files of the user's, confined, without root", "netns/test_rootless_commands.py::test_what_is_confined_reads_and_writes_no_file_of_the_users"),
             Attack("use the bus of the user's session, without root", "netns/test_rootless.py::test_a_command_does_not_see_the_session"),
         ),
     ),
