@@ -2,8 +2,10 @@
 
 import json
 import re
+import shlex
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -403,6 +405,47 @@ def test_signals_and_exit_codes_pass_through(lab):
     assert run.wait(30) == 3
 
 
+_COUNTS = """
+import signal, sys
+got = []
+signal.signal(signal.SIGINT, lambda *_: (got.append("INT"), print("interrupted", flush=True)))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(10 + len(got)))
+print("runs", flush=True)
+while True: signal.pause()
+"""
+
+
+def test_an_interrupt_comes_once_whether_a_terminal_or_a_program_sends_it(lab):
+    words = ("unshare", "--", sys.executable, "-u", "-c", _COUNTS)
+    sent = lab.start_berth(*words)
+    assert sent.stdout.readline() == "runs\n"
+    sent.send_signal(signal.SIGINT)
+    assert sent.stdout.readline() == "interrupted\n"
+    sent.send_signal(signal.SIGTERM)
+    assert sent.wait(30) == 11
+    if shutil.which("script") is None:
+        pytest.skip("script is not installed (package bsdutils)")
+    command = ["script", "-qec", shlex.join([*lab.prefix_of(), sys.executable, "-m", "resolver", *words]), "/dev/null"]
+    typed = subprocess.Popen(
+        [*lab._prefix("host"), *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=lab.environment,
+        start_new_session=True,
+    )
+    lab.started.append(typed)
+    assert typed.stdout.readline().strip() == "runs"
+    typed.stdin.write("\x03")
+    typed.stdin.flush()
+    assert "interrupted" in typed.stdout.readline()
+    # Behind whatever it would hand on of that.
+    (outside,) = lab.processes("resolver unshare")
+    lab.run("kill", "-TERM", str(outside))
+    assert typed.wait(30) == 11
+    typed.stdin.close()
+
+
 def test_command_ends_with_the_client_outside(lab):
     run = lab.start_berth("run", "--name", "gone", "--", "sleep", "4711")
     lab.wait_for(lambda: lab.processes("^sleep 4711"))
@@ -411,8 +454,28 @@ def test_command_ends_with_the_client_outside(lab):
     lab.wait_for(lambda: "gone" not in lab.berth("ps").stdout)
 
 
+SHOP = str(ROOT / "examples" / "shop.yaml")
+
+
+def test_a_students_shop_is_there_until_it_is_interrupted(lab):
+    # As the first lines of the file say it, on a host that other people use.
+    up = lab.start_berth("up", "-f", SHOP)
+    for address, where in (("127.0.0.1", "host"), (HOST_ADDRESS, "outside")):
+        lab.wait_for(lambda at=address, there=where: lab.run("curl", "-sf", f"http://{at}:8080/", where=there, check=False).returncode == 0)
+    assert {f"examples-{name}-1" for name in ("db", "api", "web")} <= {
+        one["name"] for one in json.loads(lab.berth("ps", "--format", "json").stdout)
+    }
+    # What the database has, by the API.
+    assert "apple: 12" in lab.out("curl", "-s", "http://127.0.0.1:8080/")
+    assert ask(lab, OUTSIDE_ADDRESS, 7000, who="examples-db-1") == "ENETUNREACH"
+    up.send_signal(signal.SIGINT)
+    assert up.wait(60) in (0, 130)
+    assert "examples-" not in lab.berth("ps").stdout
+    assert lab.out("ss", "-Hlnt", "sport", "8080") == ""
+
+
 def test_shop_comes_up_with_its_published_port(lab):
-    shop = str(Path(__file__).parents[2] / "examples" / "shop.yaml")
+    shop = SHOP
     lab.berth("up", "-d", "-f", shop, environment={"SHOP_PORT": "8090"})
     lab.wait_for(lambda: lab.run("curl", "-sf", f"http://{HOST_ADDRESS}:8090/", where="outside", check=False).returncode == 0)
     lab.berth("down", "-f", shop)
