@@ -12,8 +12,9 @@ import sys
 from collections.abc import Callable
 
 from resolver.rootless import namespaces, nest, pids
+from resolver.rootless.errors import HolderEnded, NoNest
 from resolver.rootless.namespaces import StepFailed
-from resolver.rootless.nest import Nest, NoNest
+from resolver.rootless.nest import Nest
 from resolver.rootless.places import UID, places
 
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGCONT)
@@ -28,6 +29,8 @@ FAILED = 125
 def run_inside(command: Callable[[], int], *, starts: bool) -> int:
     """Return the exit code of *command*, run in the caller's nest. Without one: *starts* says whether it is started, or run outside."""
     own = places(os.geteuid(), os.environ)
+    # Whoever ignores it gets no exit codes, and that is inherited.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         for _ in range(_TRIES):
             found = nest.find(own.run_dir)
@@ -36,7 +39,7 @@ def run_inside(command: Callable[[], int], *, starts: bool) -> int:
                     return command()
                 try:
                     found = nest.start(own)
-                except nest.HolderEnded:
+                except HolderEnded:
                     # Somebody has ended it: it would have said what is wrong here.
                     continue
                 if found.record.one_id:
@@ -81,7 +84,6 @@ def _enter(found: Nest) -> int | None:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     # For the parent they wait until it asks for them.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
     child = os.fork()
     if child:

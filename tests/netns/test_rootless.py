@@ -379,7 +379,13 @@ def test_readme_has_the_command_and_it_works(lab):
 
 
 @pytest.mark.parametrize(
-    "made", ["mkdir -m 777 hers/berth", "mkdir -m 700 hers/berth; chown ann: hers/berth", "mkdir his; ln -s ../his hers/berth"]
+    "made",
+    [
+        "mkdir -m 777 hers/berth",
+        "mkdir -m 700 hers/berth; chown ann: hers/berth",
+        "mkdir his; ln -s ../his hers/berth",
+        "rmdir hers; ln -s /mnt/home/ann hers; chown -h bob: hers",
+    ],
 )
 def test_directory_that_others_can_change_is_refused(lab, made):
     lab.shell(f"cd /mnt; rm -rf hers his; mkdir -m 777 hers; {made}")
