@@ -441,15 +441,15 @@ def test_an_interrupt_comes_once_whether_a_terminal_or_a_program_sends_it(lab):
         start_new_session=True,
     )
     lab.started.append(typed)
-    assert typed.stdout.readline().strip() == "runs"
-    typed.stdin.write("\x03")
-    typed.stdin.flush()
-    assert "interrupted" in typed.stdout.readline()
-    # Behind whatever it would hand on of that.
-    (outside,) = lab.processes("resolver unshare")
-    lab.run("kill", "-TERM", str(outside))
-    assert typed.wait(30) == 11
-    typed.stdin.close()
+    with typed.stdin:
+        assert typed.stdout.readline().strip() == "runs"
+        typed.stdin.write("\x03")
+        typed.stdin.flush()
+        assert "interrupted" in typed.stdout.readline()
+        # Behind whatever it would hand on of that.
+        (outside,) = lab.processes(f"resolver unshare -- {sys.executable} -u")
+        lab.run("kill", "-TERM", str(outside))
+        assert typed.wait(30) == 11
 
 
 def test_command_ends_with_the_client_outside(lab):
