@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-import time
 from ipaddress import ip_network
 
 from netcore.errors import KernelError
@@ -34,8 +33,6 @@ _NEWROUTE, _NEWRULE = 24, 32
 _LOCAL, _HOST_SCOPE, _STATIC, _TO_TABLE = 2, 254, 4, 1
 _OIF, _FWMARK, _FWMASK = 4, 10, 16
 _ETH_P_ALL = 3
-_TRIES, _PAUSE = 200, 0.02
-"""The link of a namespace that has just ended is gone a moment later."""
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -47,7 +44,8 @@ def prepare(nest: int) -> socket.socket:
     netns.move_to_new()
     with NetlinkSocket(ROUTE) as netlink:
         netlink.execute(rtnl.set_link("lo"))
-        _make_link(netlink, nest)
+        netns.run_inside(nest, _remove_link)
+        netlink.execute(link_kinds.add_veth(INNER, master=0, mtu=MTU, peer_ifname=UPLINK, peer_mac=NEST_MAC, peer_netns_descriptor=nest))
         netlink.execute(rtnl.set_mac(INNER, HERE_MAC))
         # What is sent here from the nest's address has only this one way back.
         for path in ("net/ipv4/conf/all/rp_filter", f"net/ipv4/conf/{INNER}/rp_filter"):
@@ -63,16 +61,13 @@ def prepare(nest: int) -> socket.socket:
     return netns.run_inside(nest, _prepare_nest)
 
 
-def _make_link(netlink: NetlinkSocket, nest: int) -> None:
-    creation = link_kinds.add_veth(INNER, master=0, mtu=MTU, peer_ifname=UPLINK, peer_mac=NEST_MAC, peer_netns_descriptor=nest)
-    for _ in range(_TRIES):
-        try:
-            netlink.execute(creation)
-        except KernelError:
-            time.sleep(_PAUSE)
-        else:
-            return
-    netlink.execute(creation)
+def _remove_link() -> None:
+    """Remove the link of another one that served this nest before, from the nest.
+
+    The namespace of that one may last for minutes: connections that it left to a client who acknowledges nothing are in it.
+    """
+    with NetlinkSocket(ROUTE) as netlink, contextlib.suppress(KernelError):
+        netlink.execute(rtnl.delete_link(UPLINK))
 
 
 def _everywhere(version: int) -> IPNetwork:

@@ -27,6 +27,9 @@ REFUSED_PER_SECOND = 100
 GROUP = 0xBE48
 """Log group of the copies."""
 
+NO_DESTINATIONS = ("ip daddr { 0.0.0.0/8, 127.0.0.0/8 }", "ip6 daddr { ::/96, ::ffff:0.0.0.0/96 }")
+"""What a socket takes for its own host (`::`) or for an IPv4 address (mapped ones), past what the nest decided. No router has it."""
+
 _BEGINS = "tcp flags & (fin | syn | rst | ack) == syn"
 
 RULES = f"""
@@ -34,6 +37,8 @@ table inet way_out {{
   chain prerouting {{
     type filter hook prerouting priority -150; policy accept;
     iifname != "{INNER}" accept
+    {NO_DESTINATIONS[0]} reject with icmpx no-route
+    {NO_DESTINATIONS[1]} reject with icmpx no-route
     fib daddr type {{ local, broadcast, multicast }} goto own
     {_BEGINS} ether saddr {AGAIN_MAC} tproxy to :{PORT} meta mark set {MARK:#x} accept
     {_BEGINS} log group {GROUP} drop

@@ -12,11 +12,16 @@ import sys
 from collections.abc import Callable
 
 from resolver.rootless import namespaces, nest, pids
+from resolver.rootless.errors import HolderEnded, NoNest
 from resolver.rootless.namespaces import StepFailed
-from resolver.rootless.nest import Nest, NoNest
+from resolver.rootless.nest import Nest
 from resolver.rootless.places import UID, places
 
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGCONT)
+_INTERRUPTS = (signal.SIGINT, signal.SIGQUIT)
+_HEARD = (*_FORWARDED, *_INTERRUPTS, signal.SIGCHLD)
+_BY_KERNEL = 0x80
+"""SI_KERNEL: where a signal comes from that a terminal sends, to every process of its foreground group."""
 _TRIES = 20
 FAILED = 125
 
@@ -24,6 +29,8 @@ FAILED = 125
 def run_inside(command: Callable[[], int], *, starts: bool) -> int:
     """Return the exit code of *command*, run in the caller's nest. Without one: *starts* says whether it is started, or run outside."""
     own = places(os.geteuid(), os.environ)
+    # Whoever ignores it gets no exit codes, and that is inherited.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         for _ in range(_TRIES):
             found = nest.find(own.run_dir)
@@ -32,7 +39,7 @@ def run_inside(command: Callable[[], int], *, starts: bool) -> int:
                     return command()
                 try:
                     found = nest.start(own)
-                except nest.HolderEnded:
+                except HolderEnded:
                     # Somebody has ended it: it would have said what is wrong here.
                     continue
                 if found.record.one_id:
@@ -76,12 +83,12 @@ def _enter(found: Nest) -> int | None:
     os.environ.setdefault(UID, str(user))
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    # Until there are handlers they wait.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
+    # For the parent they wait until it asks for them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
     child = os.fork()
     if child:
         return child
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
     namespaces.end_with_parent()
     if os.getppid():
         # The parent is outside, so its pid is 0 here; it has ended already, and the holder took its place.
@@ -91,20 +98,13 @@ def _enter(found: Nest) -> int | None:
 
 def _see_through(child: int) -> int:
     """Wait for *child*, hand on what signals this process gets, and return its exit code."""
-    # From a terminal these come to it directly.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGQUIT, signal.SIG_IGN)
-
-    def hand_on(number: int, _: object) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, number)
-
-    for number in _FORWARDED:
-        signal.signal(number, hand_on)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
     while True:
-        try:
-            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        except InterruptedError:
-            continue
-        return 128 - code if code < 0 else code
+        heard = signal.sigwaitinfo(_HEARD)
+        if heard.si_signo == signal.SIGCHLD:
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid:
+                code = os.waitstatus_to_exitcode(status)
+                return 128 - code if code < 0 else code
+        elif heard.si_signo not in _INTERRUPTS or heard.si_code != _BY_KERNEL:
+            # What a terminal sends comes to the child directly.
+            os.kill(child, heard.si_signo)

@@ -9,7 +9,7 @@ import os
 from typing import Any
 
 from resolver.rootless import nest, refusals
-from resolver.rootless.nest import NoNest
+from resolver.rootless.errors import NoNest
 
 found: list[dict[str, Any]] = []
 """As `GET /v1/doctor` has findings. Those whose object is `note` are no problem."""

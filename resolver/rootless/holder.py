@@ -4,7 +4,7 @@
 or what failed. When it is killed the kernel ends everything in the nest.
 
     holder ─┬─ edge (netcore.edge): in the host's network and mount namespaces; makes sockets there
-            ├─ way out (netcore.way_out): carries what leaves the nest
+            ├─ way out (netcore.way_out): carries what leaves the nest; again whenever it has ended
             └─ daemon: when somebody asks for it by DAEMON_WANTED, and again after a crash
 """
 
@@ -14,11 +14,13 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
 import sys
 import time
+from collections.abc import Iterator
 
 from resolver.rootless import namespaces
 from resolver.rootless.holder_words import DAEMON_ENDED, DAEMON_WANTED
@@ -33,7 +35,9 @@ _LOOKS = 2
 _GRACE = 5.0
 """Seconds for the daemon to end."""
 _CRASHED_AFTER = 1.0
-"""A daemon that ends within so many seconds is not started again: the next one would do the same."""
+"""A daemon that ends within so many seconds is not started again: the next one would do the same. A way out is, after a look."""
+_LOG = 4 << 20
+"""Octets of a log, which is in memory, after which it begins anew; the one before stays as NAME.log.1."""
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _BRIDGE_CALLS = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables", "bridge-nf-call-arptables")
 
@@ -64,8 +68,8 @@ class _Holder:
     def __init__(self, run_dir: str) -> None:
         self._run_dir = run_dir
         self._edge = self._way_out = self._daemon = 0
-        self._daemon_began = 0.0
-        self._is_ending = False
+        self._daemon_began = self._way_out_began = 0.0
+        self._is_daemon_due = False
 
     def prepare(self) -> None:
         """Make what is the nest's own; raises StepFailed and OSError."""
@@ -102,11 +106,12 @@ class _Holder:
         while True:
             heard = signal.sigtimedwait(_HEARD, _LOOK)
             self._reap()
-            if heard is not None and heard.si_signo == DAEMON_WANTED and not self._daemon:
-                self._start_daemon()
             if heard is not None and heard.si_signo == signal.SIGTERM:
                 self._end()
                 return
+            self._is_daemon_due |= heard is not None and heard.si_signo == DAEMON_WANTED
+            self._start_what_is_due(has_looked=heard is None)
+            self._bound_logs()
             looks = looks + (heard is None) if not self._daemon and not self._others() else 0
             if looks >= _LOOKS:
                 return
@@ -121,32 +126,56 @@ class _Holder:
                 return
             if pid == self._daemon:
                 self._daemon_ended(status)
-            elif pid == self._way_out and not self._is_ending:
-                self._start_way_out()
+            elif pid == self._way_out:
+                self._way_out = 0
 
     def _daemon_ended(self, status: int) -> None:
         self._daemon = 0
         code = os.waitstatus_to_exitcode(status)
         with open(self._log("daemon"), "a") as log:
             log.write(f"{DAEMON_ENDED}: {f'exit code {code}' if code >= 0 else f'signal {-code}'}\n")
-        has_crashed = code != 0 and time.monotonic() - self._daemon_began > _CRASHED_AFTER
-        if has_crashed and not self._is_ending:
-            self._start_daemon()
+        self._is_daemon_due = code != 0 and time.monotonic() - self._daemon_began > _CRASHED_AFTER
+
+    def _start_what_is_due(self, *, has_looked: bool) -> None:
+        """Start what is to run and does not. *has_looked*: a moment has passed, so that what ended at once may be tried again."""
+        if not self._way_out and (has_looked or time.monotonic() - self._way_out_began > _CRASHED_AFTER):
+            with self._noting("the way out can't be started"):
+                self._start_way_out()
+        if self._is_daemon_due and not self._daemon:
+            with self._noting(DAEMON_ENDED):
+                self._start_daemon()
+
+    @contextlib.contextmanager
+    def _noting(self, what: str) -> Iterator[None]:
+        """Write in the daemon's log that *what*, if there is no room for one more process: a command of the user may have taken all."""
+        try:
+            yield
+        except OSError as error:
+            with contextlib.suppress(OSError), open(self._log("daemon"), "a") as log:
+                log.write(f"{what}: {error.strerror}\n")
+
+    def _bound_logs(self) -> None:
+        for name in ("daemon", "way-out"):
+            path = self._log(name)
+            with contextlib.suppress(OSError):
+                if os.stat(path).st_size > _LOG:
+                    shutil.copyfile(path, f"{path}.1")
+                    # Who writes it appends.
+                    os.truncate(path, 0)
 
     def _others(self) -> list[int]:
-        """Return the processes of the nest that are neither this one nor those that serve it."""
+        """Return the processes of the nest that are neither this one nor those that serve it, whose sessions are their own."""
         found = []
         for name in os.listdir("/proc"):
-            if name.isdigit() and int(name) not in (1, self._edge, self._way_out):
+            if name.isdigit() and int(name) != 1:
                 with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as file:
-                    state, parent = file.read().rpartition(")")[2].split()[:2]
-                    if state != "Z" and int(parent) not in (self._edge or -1, self._way_out or -1):
+                    state, _, _, session = file.read().rpartition(")")[2].split()[:4]
+                    if state != "Z" and int(session) not in (self._edge, self._way_out or -1):
                         found.append(int(name))
         return found
 
     def _end(self) -> None:
         """End the daemon in its own way; the rest ends with this process."""
-        self._is_ending = True
         if self._daemon:
             os.kill(self._daemon, signal.SIGTERM)
         end = time.monotonic() + _GRACE
@@ -165,30 +194,35 @@ class _Holder:
         os.close(waiting)
 
     def _start_way_out(self) -> None:
-        """Start it, and return when packets can leave by it. It says so, or why not, by a pipe."""
+        """Start it, and return when packets can leave by it, which it says by a pipe, or when it has ended."""
+        self._way_out_began = time.monotonic()
         reading, writing = os.pipe2(os.O_CLOEXEC)
         os.set_inheritable(writing, True)
         arguments = [sys.executable, "-m", "netcore.way_out.program", f"{self._run_dir}/{EDGE}", str(writing)]
-        self._way_out = _spawn(arguments, self._log("way-out"))
-        os.close(writing)
         with os.fdopen(reading, "rb") as pipe:
+            try:
+                self._way_out = _spawn(arguments, self._log("way-out"))
+            finally:
+                os.close(writing)
             pipe.read()
 
     def _start_daemon(self) -> None:
         self._daemon_began = time.monotonic()
-        self._daemon = _spawn([sys.executable, "-m", "resolver", "daemon", "--exit-when-idle"], self._log("daemon"), new_session=True)
+        self._daemon = _spawn([sys.executable, "-m", "resolver", "daemon", "--exit-when-idle"], self._log("daemon"))
+        self._is_daemon_due = False
 
     def _log(self, name: str) -> str:
         return f"{self._run_dir}/{name}.log"
 
 
-def _spawn(arguments: list[str], log: str, *, new_session: bool = False) -> int:
+def _spawn(arguments: list[str], log: str) -> int:
+    """Start a program in a session of its own, and return its pid."""
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
-    return os.posix_spawn(arguments[0], arguments, os.environ, file_actions=actions, setsigmask=(), setsid=new_session)
+    return os.posix_spawn(arguments[0], arguments, os.environ, file_actions=actions, setsigmask=(), setsid=True)
 
 
 def _package(name: str) -> str:

@@ -13,13 +13,13 @@ import os
 import pwd
 import shutil
 import signal
-import stat
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from resolver.rootless import id_ranges, namespaces, record, refusals
+from resolver.rootless import directories, id_ranges, namespaces, record, refusals
+from resolver.rootless.errors import HolderEnded, NoNest
 from resolver.rootless.id_ranges import IdRange
 from resolver.rootless.namespaces import (
     NEW_MOUNT,
@@ -41,14 +41,6 @@ _SUB_IDS = (("/etc/subuid", "newuidmap"), ("/etc/subgid", "newgidmap"))
 _DOCS = "see docs/rootless.md"
 
 
-class NoNest(Exception):
-    """The nest can't be started or used. Its text is for the user."""
-
-
-class HolderEnded(NoNest):
-    """The holder has ended before it said anything: somebody has killed it, and another one may live."""
-
-
 class Nest(NamedTuple):
     """A nest that was there a moment ago. *process*: a descriptor of its holder."""
 
@@ -63,7 +55,7 @@ def find(run_dir: str) -> Nest | None:
     except OSError:
         return None
     with os.fdopen(descriptor, "rb") as file:
-        _check_owner(run_dir)
+        directories.check(run_dir)
         return _alive(record.decode(file.read(4096)))
 
 
@@ -91,24 +83,11 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] == "Z" else int(fields[19])
 
 
-def _check_owner(run_dir: str) -> None:
-    """Raise NoNest unless nobody else could have put something into *run_dir*."""
-    status, above = os.lstat(run_dir), os.stat(os.path.dirname(run_dir) or "/")
-    is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
-    # Whoever may rename it could put another one in its place.
-    is_kept = above.st_uid in (0, os.geteuid()) and (not above.st_mode & 0o022 or above.st_mode & stat.S_ISVTX)
-    if not is_ours or not is_kept:
-        raise NoNest(
-            f"{run_dir} must be a directory that only its user can write to, in one where nobody else can rename it; remove it, or set "
-            "XDG_RUNTIME_DIR to another place"
-        )
-
-
 def start(own: Places) -> Nest:
     """Return the nest of *own*; start it if there is none. Raises NoNest."""
     try:
-        os.makedirs(own.run_dir, mode=0o700, exist_ok=True)
-        _check_owner(own.run_dir)
+        directories.make(own.run_dir)
+        directories.check_state(own.state_dir)
         lock = os.open(f"{own.run_dir}/{_LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise NoNest(f"{error.filename or own.run_dir}: {error.strerror}; set XDG_RUNTIME_DIR to a directory that is yours") from error
@@ -245,6 +224,9 @@ def _become_holder(own: Places, waiting: int, report: int, *, has_range: bool) -
         null = os.open("/dev/null", os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(null, stream)
+        # What the caller has open ends with its command, not with the nest: a pipe that somebody reads to its end, the lock of a job.
+        os.closerange(3, report)
+        os.closerange(report + 1, os.sysconf("SC_OPEN_MAX"))
         os.chdir("/")
         os.set_inheritable(report, True)
         environment = {**os.environ, UID: user}

@@ -16,9 +16,11 @@ from ipaddress import IPv4Address, IPv6Address
 MARKER = re.compile(rb"x(\d)(\d{5})q", re.IGNORECASE)
 FRESH, NAMED = 44, 45
 """First octets of addresses outside: those that nobody has asked for, and those that an allowed name is answered with."""
-WHO = {"run": 0, "netns": 1, "podman": 2, "runc": 3, "free": 8, "bare": 9}
+WHO = {"run": 0, "netns": 1, "podman": 2, "runc": 3, "bwrap": 4, "free": 8, "bare": 9}
 """Who makes attempts: sandboxes with rules, one without, and a namespace that berth knows nothing of."""
 RUNTIMES = tuple(WHO)[:4]
+USERS_RUNTIMES = ("run", "podman", "bwrap")
+"""Those that an ordinary user has of his own."""
 
 SPECIAL = (
     ("169.254.169.254", "fd00:ec2::254"), ("169.254.170.2", "fe80::a9fe:a9fe"), ("127.0.0.1", "::1"), ("127.0.0.11", "::"), ("0.0.0.0", "::ffff:0:0"),

@@ -16,13 +16,15 @@ from tests.support.lab import Lab
 
 _ROOT = """
 set -e
-test ! -d /run/root || exit 0
-mkdir -p /run/root
-cd /run/root
+into=$1
+shift
+test ! -d "$into" || exit 0
+mkdir -p "$into"
+cd "$into"
 for folder in usr etc root work opt home; do
   test -d /$folder || continue
   mkdir $folder
-  mount --bind /$folder $folder
+  mount --rbind /$folder $folder
   mount -o remount,bind,ro $folder
 done
 for link in bin sbin lib lib64; do ln -s usr/$link $link; done
@@ -31,7 +33,7 @@ mkdir -p proc sys dev run tmp var/tmp mnt
 for folder in "$@"; do
   test ! -d "$PWD$folder" || continue
   mkdir -p "$PWD$folder"
-  mount --bind "$folder" "$PWD$folder"
+  mount --rbind "$folder" "$PWD$folder"
   mount -o remount,bind,ro "$PWD$folder"
 done
 """
@@ -60,13 +62,14 @@ def runc(*arguments: str) -> list[str]:
     return _with_groups("cgroup2", ("runc", *arguments))
 
 
-def _make_root(lab: Lab) -> None:
-    lab.run("sh", "-c", _ROOT, "sh", *_SEEN)
+def make_root(lab: Lab, into: str = "/run/root") -> None:
+    """Make the directory that containers have as their root, unless it is there."""
+    lab.run("sh", "-c", _ROOT, "sh", into, *_SEEN)
 
 
 def start_podman(lab: Lab, name: str = "podman") -> int:
     """Start a container and return the pid of its first process."""
-    _make_root(lab)
+    make_root(lab)
     lab.write("/run/containers.conf", _PODMAN)
     options = (
         "--network",
@@ -88,7 +91,7 @@ def start_podman(lab: Lab, name: str = "podman") -> int:
 
 def start_runc(lab: Lab, name: str = "runc") -> int:
     """Start a container and return the pid of its first process."""
-    _make_root(lab)
+    make_root(lab)
     lab.shell("rm -rf /run/bundle; mkdir /run/bundle; cd /run/bundle; runc spec")
     config = json.loads(lab.shell("cat /run/bundle/config.json"))
     held = int(next(line.split()[1] for line in lab.shell("cat /proc/self/status").splitlines() if line.startswith("CapEff")), 16)

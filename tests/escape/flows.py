@@ -82,5 +82,5 @@ _AS = ("answer of a name server", "answer of a time server", "SYN-ACK", "reset",
 KINDS = (
     Kind(name="errors about an open connection", variants=lambda: crossed(target=("fresh", "peer", "host", "outside"), quotes=("the server", "the client"), family=packets.FAMILIES), make=_error_about_it),
     Kind(name="ports of an open connection", variants=lambda: crossed(other=("address", "port", "protocol"), family=packets.FAMILIES), make=_same_ports),
-    Kind(name="answers to nothing", variants=lambda: crossed(**{"as": _AS}, target=("fresh", "named", "peer", "host", "outside"), family=packets.FAMILIES), make=_as_an_answer),
+    Kind(name="answers to nothing", variants=lambda: crossed(**{"as": _AS}, target=("fresh", "named", "peer", "host", "outside"), family=packets.FAMILIES), make=_as_an_answer, shown={"target": "fresh"}),
 )  # fmt: skip

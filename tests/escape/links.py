@@ -268,16 +268,16 @@ def _translation(here: Here, how: Arguments) -> None:
 _FAMILY = packets.FAMILIES
 
 KINDS = (
-    Kind(name="frames of other kinds", variants=lambda: crossed(type=_TYPES, to=(*_TO, "peer", "gateway")), make=_frame),
-    Kind(name="frames with tags", variants=lambda: crossed(tags=("VLAN", "VLAN 0", "two", "many"), to=("peer", "gateway", "everybody"), family=_FAMILY), make=_tagged),
-    Kind(name="ARP", variants=lambda: crossed(message=("request", "reply", "announcement", "inverse", "long addresses"), about=("own", "gateway", "peer", "fresh"), to=("everybody", "peer", "gateway")), make=_arp),
+    Kind(name="frames of other kinds", variants=lambda: crossed(type=_TYPES, to=(*_TO, "peer", "gateway")), make=_frame, shown={"to": "peer"}),
+    Kind(name="frames with tags", variants=lambda: crossed(tags=("VLAN", "VLAN 0", "two", "many"), to=("peer", "gateway", "everybody"), family=_FAMILY), make=_tagged, shown={"to": "peer"}),
+    Kind(name="ARP", variants=lambda: crossed(message=("request", "reply", "announcement", "inverse", "long addresses"), about=("own", "gateway", "peer", "fresh"), to=("everybody", "peer", "gateway")), make=_arp, shown={"to": "peer"}),
     Kind(name="neighbour discovery", variants=lambda: crossed(message=("solicitation", "advertisement", "router solicitation", "router advertisement", "redirect"), about=("peer", "own"), to=("peer", "nodes", "solicited", "away"), **{"as": ("option", "link-layer address", "behind")}), make=_neighbour),
     Kind(name="groups", variants=lambda: crossed(group=("224.0.0.1", "224.0.0.251", "239.1.2.3", "255.255.255.255", "172.17.255.255", "ff02::1", "ff02::2", "ff02::fb", "ff05::1:3", "ff0e::1"), of=("udp", "icmp", "report")), make=_group),
-    Kind(name="own addresses", variants=lambda: crossed(address=("free", "peer", "gateway", "host", "outside", "beside", "away"), family=_FAMILY), make=_address, exclusive=True),
-    Kind(name="own routes", variants=lambda: crossed(via=("router", "peer", "free", "host", "outside", "link"), neighbour=("asked", "gateway", "router", "peer"), family=_FAMILY), make=_route, exclusive=True),
+    Kind(name="own addresses", variants=lambda: crossed(address=("free", "peer", "gateway", "host", "outside", "beside", "away"), family=_FAMILY), make=_address, exclusive=True, shown={"family": 6}),
+    Kind(name="own routes", variants=lambda: crossed(via=("router", "peer", "free", "host", "outside", "link"), neighbour=("asked", "gateway", "router", "peer"), family=_FAMILY), make=_route, exclusive=True, shown={"via": "router"}),
     Kind(name="own MAC addresses", variants=lambda: crossed(mac=("random", "peer", "free", "gateway", "router"), family=_FAMILY), make=_own_mac, exclusive=True),
-    Kind(name="own links", variants=lambda: crossed(link=_MAKE, family=_FAMILY), make=_link_on_it, exclusive=True),
-    Kind(name="own tunnels", variants=lambda: ({**how, "over": 6 if "IPv6" in str(how["link"]) else 4} for how in crossed(link=_TUNNELS, to=("fresh", "named", "peer", "host"))), make=_tunnel, exclusive=True),
+    Kind(name="own links", variants=lambda: crossed(link=_MAKE, family=_FAMILY), make=_link_on_it, exclusive=True, shown={"link": "macvlan bridge"}),
+    Kind(name="own tunnels", variants=lambda: ({**how, "over": 6 if "IPv6" in str(how["link"]) else 4} for how in crossed(link=_TUNNELS, to=("fresh", "named", "peer", "host"))), make=_tunnel, exclusive=True, shown={"to": "named"}),
     Kind(name="own bridge", variants=lambda: crossed(family=_FAMILY), make=_bridge, exclusive=True),
     Kind(name="own firewall rules", variants=lambda: crossed(rule=("source", "destination", "untracked", "mark", "connection mark", "copy"), family=_FAMILY), make=_translation, exclusive=True),
 )  # fmt: skip

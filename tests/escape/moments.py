@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from tests.escape import containers, old_flows
+from tests.escape import findings, old_flows
 from tests.escape.attempts import WHO, Attempt, all_attempts
+from tests.escape.owners import stopped
 from tests.escape.world import RULES, World
 
 FIRST, EACH = 10_000, 100
@@ -155,12 +156,19 @@ class Moments:
 
     def during(self, name: str, do: Callable[[], None], times: int = 1) -> None:
         """Do something *times*, and have everybody try everything before, while and after it, with numbers of their own."""
+        made = {one: self.numbers(f"{name}, {one}", self.chosen) for one in self.running}
         for one, restless in self.running.items():
-            restless.number(self.numbers(f"{name}, {one}", self.chosen)[0].number)
+            restless.number(made[one][0].number)
         for _ in range(times):
             self.go_on()
             do()
         self.go_on()
+        # Those of others then would have arrived too.
+        self.world.lab.wait_for(lambda: self._most_are_shown(made["free"]), timeout=120)
+
+    def _most_are_shown(self, attempts: list[Attempt]) -> bool:
+        found = self.world.outcomes()
+        return sum(findings.is_shown(found, one.number) for one in attempts) > len(attempts) / 2
 
     def go_on(self) -> None:
         """Wait until everybody has tried everything once more."""
@@ -172,7 +180,7 @@ class Moments:
         moments: dict[str, Callable[[], None]] = {
             "rules change": lambda: self.change_rules(runtimes), "the daemon is killed": self.kill, "the daemon restarts": self.restart,
             "the firewall is flushed": self.flush, "the firewall is flushed without a daemon": self.flush_without_daemon,
-            "networks come and go": lambda: self.connect(runtimes),
+            "networks come and go": lambda: self.connect(runtimes), **self.world.owner.moments(),
         }  # fmt: skip
         with self.restless([*runtimes, "free"]):
             for name, do in moments.items():
@@ -195,36 +203,31 @@ class Moments:
             berth("egress", "remove", name, "b.other.test:22")
 
     def kill(self) -> None:
-        self.world.lab.stop_daemon(signal.SIGKILL)
+        self.world.owner.end_daemon(signal.SIGKILL)
         self.go_on()
-        self.start()
-
-    def start(self) -> None:
-        self.world.lab.start_daemon("--config", "/run/c.toml")
+        self.world.owner.wait()
 
     def restart(self) -> None:
-        self.world.lab.stop_daemon(signal.SIGTERM)
-        self.start()
+        self.world.owner.end_daemon(signal.SIGTERM)
+        self.world.owner.wait()
 
     def flush(self) -> None:
-        self.world.lab.shell("nft flush ruleset")
+        self._flush()
         self._wait_for_rules()
+
+    def _flush(self) -> None:
+        self.world.lab.run("nft", "flush", "ruleset", where=self.world.owner.host)
 
     def flush_without_daemon(self) -> None:
         """Nobody puts the rules back before everything was tried."""
-        daemon = self.world.lab.daemon
-        assert daemon is not None
-        daemon.send_signal(signal.SIGSTOP)
-        try:
-            self.world.lab.shell("nft flush ruleset")
+        with stopped(self.world.owner):
+            self._flush()
             self.go_on()
-        finally:
-            daemon.send_signal(signal.SIGCONT)
         self._wait_for_rules()
 
     def _wait_for_rules(self) -> None:
-        lab = self.world.lab
-        lab.wait_for(lambda: lab.run("nft", "list", "chain", "inet", "berth", "egress", check=False).returncode == 0)
+        lab, where = self.world.lab, self.world.owner.host
+        lab.wait_for(lambda: lab.run("nft", "list", "chain", "inet", "berth", "egress", where=where, check=False).returncode == 0)
 
     def connect(self, who: Iterable[str]) -> None:
         """Another network comes and goes, and then their own one goes and comes."""
@@ -263,7 +266,7 @@ class Moments:
         if runtime == "run":
             restless = Restless(
                 world,
-                (sys.executable, "-m", "resolver", "run", "--privileged", *options, "--", *path, *_RESTLESS),
+                (*world.owner.command("run", "--privileged", *options, "--"), *path, *_RESTLESS),
                 runtime,
                 around,
                 attempts,
@@ -272,21 +275,12 @@ class Moments:
             restless.stop()
             lab.berth("rm", "-f", name, check=False)
             return
-        if runtime == "netns":
-            lab.shell(f"ip netns add {name}; ip -n {name} link set lo up")
-            command, found = ("ip", "netns", "exec", name), ("--netns", f"/run/netns/{name}")
-        else:
-            pid = (containers.start_podman if runtime == "podman" else containers.start_runc)(lab, name)
-            command = tuple(containers.podman("exec", "-i", name) if runtime == "podman" else containers.runc("exec", name))
-            found = ("--pid", str(pid))
-        restless = Restless(world, (*command, *path, *_RESTLESS), runtime, around, attempts)
+        started = world.owner.start(runtime, name)
+        restless = Restless(world, (*started.command, *path, *_RESTLESS), runtime, around, attempts)
         restless.go_on()
-        lab.berth("attach", *found, *options)
+        lab.berth("attach", *started.found, *options)
         restless.go_on()
         lab.berth("detach", name)
         restless.go_on()
         restless.stop()
-        if runtime == "netns":
-            lab.shell(f"ip netns del {name}")
-        else:
-            containers.end(lab, runtime, name)
+        world.owner.end(runtime, name)

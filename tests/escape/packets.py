@@ -348,17 +348,17 @@ def _to_mac(here: Here, how: Arguments) -> None:
 
 
 KINDS = (
-    Kind(name="TCP to an address", variants=_tcp_variants, make=_tcp),
-    Kind(name="UDP to an address", variants=_udp_variants, make=_udp),
-    Kind(name="mapped addresses", variants=lambda: crossed(target=("fresh", "named", "peer", "host", "metadata"), protocol=("tcp", "udp"), port=(22, 443, 853)), make=_mapped),
-    Kind(name="data in the SYN", variants=lambda: crossed(target=("fresh", "named", "peer"), port=(80, 443, 5432, 8080), family=FAMILIES), make=_fast_open),
-    Kind(name="other protocols", variants=lambda: crossed(protocol=PROTOCOLS, target=("fresh", "named", "peer", "host"), family=FAMILIES), make=_protocol),
+    Kind(name="TCP to an address", variants=_tcp_variants, make=_tcp, shown={"target": "fresh"}),
+    Kind(name="UDP to an address", variants=_udp_variants, make=_udp, shown={"target": "fresh"}),
+    Kind(name="mapped addresses", variants=lambda: crossed(target=("fresh", "named", "peer", "host", "metadata"), protocol=("tcp", "udp"), port=(22, 443, 853)), make=_mapped, shown={"target": "fresh"}),
+    Kind(name="data in the SYN", variants=lambda: crossed(target=("fresh", "named", "peer"), port=(80, 443, 5432, 8080), family=FAMILIES), make=_fast_open, shown={"target": "fresh"}),
+    Kind(name="other protocols", variants=lambda: crossed(protocol=PROTOCOLS, target=("fresh", "named", "peer", "host"), family=FAMILIES), make=_protocol, shown={"target": "fresh"}),
     Kind(name="ICMP with a payload", variants=_icmp_variants, make=_icmp),
     Kind(name="ICMP errors with a payload", variants=lambda: crossed(target=("fresh", "named", "peer", "outside"), family=FAMILIES), make=_quoted),
     Kind(name="tunnels in datagrams", variants=lambda: crossed(port=(4789, 6081, 2152, 1701, 51_820, 3544), target=("fresh", "named", "peer", "host"), family=FAMILIES), make=_tunnel),
-    Kind(name="fragments", variants=lambda: crossed(how=("two", "backwards", "first alone", "last alone", "tiny", "overlap", "twice", "atomic"), of=("udp", "tcp", "icmp"), target=("fresh", "named"), family=FAMILIES), make=_fragments),
-    Kind(name="options of IPv4", variants=lambda: crossed(option=_OPTIONS, via=("named", "fresh"), of=("udp", "tcp", "icmp")), make=_option),
+    Kind(name="fragments", variants=lambda: crossed(how=("two", "backwards", "first alone", "last alone", "tiny", "overlap", "twice", "atomic"), of=("udp", "tcp", "icmp"), target=("fresh", "named"), family=FAMILIES), make=_fragments, shown={"how": "two"}),
+    Kind(name="options of IPv4", variants=lambda: crossed(option=_OPTIONS, via=("named", "fresh"), of=("udp", "tcp", "icmp")), make=_option, shown={"option": "timestamp"}),
     Kind(name="extension headers of IPv6", variants=lambda: crossed(header=_EXTENSIONS, via=("named", "fresh"), of=("udp", "tcp", "icmp")), make=_extension),
-    Kind(name="spoofed sources", variants=_spoofed_variants, make=_spoofed),
-    Kind(name="frames to a neighbour that sends on", variants=lambda: crossed(to=("router", "peer", "free", "everybody", "group", "nodes", "unknown"), of=("udp", "tcp", "icmp"), target=("fresh", "named"), family=FAMILIES), make=_to_mac),
+    Kind(name="spoofed sources", variants=_spoofed_variants, make=_spoofed, shown={"source": "own"}),
+    Kind(name="frames to a neighbour that sends on", variants=lambda: crossed(to=("router", "peer", "free", "everybody", "group", "nodes", "unknown"), of=("udp", "tcp", "icmp"), target=("fresh", "named"), family=FAMILIES), make=_to_mac, shown={"to": "router"}),
 )  # fmt: skip

@@ -185,8 +185,8 @@ _BOTH = ("udp", "tcp")
 
 KINDS = (
     Kind(name="names in every form", variants=lambda: crossed(form=FORMS, server=RESOLVERS, over=_BOTH), make=_named),
-    Kind(name="questions of every type", variants=lambda: crossed(type=TYPES, server=RESOLVERS, over=_BOTH), make=_typed),
+    Kind(name="questions of every type", variants=lambda: crossed(type=TYPES, server=RESOLVERS, over=_BOTH), make=_typed, shown={"type": "A"}),
     Kind(name="odd messages", variants=lambda: crossed(message=_ODD, server=RESOLVERS, over=_BOTH), make=_odd, shown={"message": "class ANY"}),
-    Kind(name="other name servers", variants=lambda: crossed(server=_SERVERS, way=_WAYS, family=packets.FAMILIES), make=_elsewhere),
+    Kind(name="other name servers", variants=lambda: crossed(server=_SERVERS, way=_WAYS, family=packets.FAMILIES), make=_elsewhere, shown={"server": "outside"}),
     Kind(name="questions to groups", variants=lambda: crossed(group=("224.0.0.251", "224.0.0.252", "239.1.2.3", "255.255.255.255", "ff02::fb", "ff02::1:3", "ff05::c"), port=(53, 137, 1900, 5353, 5355)), make=_groups),
 )  # fmt: skip

@@ -371,6 +371,11 @@ def _written_variants() -> Iterable[Arguments]:
 
 
 KINDS = (
-    Kind(name="segments", variants=_written_variants, make=_segments),
-    Kind(name="segments by chance", variants=lambda: crossed(seed=range(60), port=(80, 443), family=packets.FAMILIES), make=_segments),
+    Kind(name="segments", variants=_written_variants, make=_segments, shown={"segments": "evil"}),
+    Kind(
+        name="segments by chance",
+        variants=lambda: crossed(seed=range(60), port=(80, 443), family=packets.FAMILIES),
+        make=_segments,
+        shown={"port": 80},
+    ),
 )

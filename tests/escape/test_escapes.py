@@ -45,7 +45,12 @@ class Run:
     def check_control(self) -> None:
         """Of each kind something gets through where there are no rules, so that its failure says something."""
         silent = {one.kind for one in self.attempts} - {one.kind for one in self.attempts if findings.is_shown(self.found, one.number)}
-        assert not silent, f"nothing of these kinds arrives without rules: {silent}"
+        made = [
+            f"{one.line}: {[self.found[who].made.get(one.number) for who in findings.CONTROLS]}"
+            for one in self.attempts
+            if one.kind in silent
+        ]
+        assert not silent, f"nothing of these kinds arrives without rules: {silent}\n" + "\n".join(made)
         shown: dict[str, list[bool]] = {}
         for one in self.moments.attempts.values():
             moment, _, name = str(one.arguments["moment"]).rpartition(", ")
@@ -57,20 +62,24 @@ class Run:
 
 
 def run(attempts: list[Attempt], at_moments: list[Attempt], times: int, runtimes: list[str]) -> Run:
-    """Make *attempts*, and *at_moments* at each moment, *times* each; print the figures."""
+    """Make *attempts*, and *at_moments* at each moment, *times* each, against root's berth; print the figures."""
     with Lab() as lab:
-        world = World(lab, runtimes)
-        try:
-            world.make(attempts, patience=3600)
-            moments = Moments(world, at_moments)
-            working = {name: world.still_works(name) for name in runtimes}
-            moments.all(runtimes, times)
-            world.fence()
-            found = world.outcomes()
-            working = {name: working[name] and world.still_works(name) for name in runtimes}
-            made = Run(attempts, moments, found, world.packets_to_fresh(), working)
-        finally:
-            world.close()
+        return run_in(World(lab, runtimes), attempts, at_moments, times, runtimes)
+
+
+def run_in(world: World, attempts: list[Attempt], at_moments: list[Attempt], times: int, runtimes: list[str]) -> Run:
+    """Do what `run` does, in a world."""
+    try:
+        world.make(attempts, patience=3600)
+        moments = Moments(world, at_moments)
+        working = {name: world.still_works(name) for name in runtimes}
+        moments.all(runtimes, times)
+        world.fence()
+        found = world.outcomes()
+        working = {name: working[name] and world.still_works(name) for name in runtimes}
+        made = Run(attempts, moments, found, world.packets_to_fresh(), working)
+    finally:
+        world.close()
     failed = [said["error"] for outcome in found.values() for said in outcome.made.values() if "error" in said]
     assert not failed, failed[0]
     print(report.table(attempts, found, runtimes))

@@ -14,13 +14,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tests.escape import containers, findings
+from tests.escape import findings
 from tests.escape.attempts import FRESH, RUNTIMES, WHO, Attempt
+from tests.escape.owners import Owner, Root
 from tests.support import raw_tcp
 from tests.support.lab import HOST_ADDRESS, HOST_ADDRESS6, OUTSIDE_ADDRESS, OUTSIDE_ADDRESS6, Lab
 
 RULES = "ok.test,*.wild.test,*.wild.test:9443"
-CONFIGURATION = "[egress]\nnew_names = 1000000\n"
 PATIENCE = 300.0
 _NOTES = "/run/escape-notes"
 _OUTSIDE = f"""
@@ -65,6 +65,8 @@ for name in bare:2 barepeer:3; do
   ip -n $name route add default via 172.31.0.1
   ip -n $name -6 route add default via fd31::1
 done
+# It also sends as its peer. Learnt from that, the bridge would keep what is for the peer.
+ip link set v-bare type bridge_slave learning off
 nft -f - <<'END'
 table inet bare {
   chain out {
@@ -130,26 +132,30 @@ class Runner:
 
 
 class World:
-    def __init__(self, lab: Lab, runtimes: Iterable[str] = RUNTIMES) -> None:
+    """*owner*: whose berth it is; root's, if nobody is named."""
+
+    def __init__(self, lab: Lab, runtimes: Iterable[str] = RUNTIMES, owner: Owner | None = None) -> None:
         self.lab = lab
+        self.owner = owner or Root(lab)
         self._fences = count()
         lab.shell(_OUTSIDE, where="outside")
-        lab.write("/run/c.toml", CONFIGURATION)
         lab.shell(f": > {_NOTES}")
         self.canary("outside", "up1", where="outside")
-        lab.start_daemon("--config", "/run/c.toml")
+        self.owner.begin()
         lab.berth("network", "create", "--ipv6", "--subnet", "172.17.0.0/16", "--subnet", "fd17::/64", "-o", "name=br-a", "a")
         lab.berth("network", "create", "--ipv6", "--subnet", "172.18.0.0/16", "--subnet", "fd18::/64", "-o", "name=br-b", "b")
         lab.berth("network", "create", "--ipv6", "--subnet", "172.20.0.0/16", "--subnet", "fd20::/64", "-o", "name=br-c", "c")
         for name, network, *more in (("peer", "a"), ("router", "a", "--forward"), ("other", "b"), ("free", "a")):
             lab.berth("run", "-d", "--name", name, "--network", network, *more, "--", "sleep", "infinity")
         for name in ("peer", "router", "other"):
-            lab.run("nft", _REDIRECTED, where=f"berth-{name}")
-            self.canary(name, "eth0", where=f"berth-{name}")
-        self.canary("host", "-")
+            where = self.owner.namespace(name)
+            lab.run("nft", _REDIRECTED, where=where)
+            self.canary(name, "eth0", where=where)
+        for where in {"host", self.owner.host}:
+            self.canary(where, "-", where=where)
         self.runners: dict[str, Runner] = {}
         for runtime in runtimes:
-            getattr(self, f"_start_{runtime}")()
+            self._start(runtime)
         self._start_free()
         self._start_bare()
 
@@ -164,7 +170,7 @@ class World:
     def around(self, name: str) -> dict[str, str]:
         """Return what is around the sandbox *name*."""
         made = {"link": "eth0", "host4": HOST_ADDRESS, "host6": HOST_ADDRESS6, "outside4": OUTSIDE_ADDRESS, "outside6": OUTSIDE_ADDRESS6,
-                "gateway4": "172.17.0.1", "gateway6": "fd17::1", "gateway_mac": self._mac("br-a")}  # fmt: skip
+                "gateway4": "172.17.0.1", "gateway6": "fd17::1", "gateway_mac": self._mac("br-a", self.owner.host)}  # fmt: skip
         for key, sandbox in (("own", name), ("peer", "peer"), ("free", "free"), ("router", "router"), ("other", "other")):
             inspected = self.lab.inspect(sandbox)
             made |= {f"{key}{6 if ':' in address else 4}": address for address in inspected["addresses"]}
@@ -179,35 +185,20 @@ class World:
         around = more.pop("around", None) or self.around(name)
         self.runners[name] = Runner(self.lab, name, command, around, **more)
 
-    def _start_run(self) -> None:
-        self.lab.berth("run", "-d", "--name", "run", "--network", "a", "--egress", RULES, "--", "sleep", "infinity")
+    def _start(self, runtime: str) -> None:
+        if runtime == "run":
+            self.lab.berth("run", "-d", "--name", "run", "--network", "a", "--egress", RULES, "--", "sleep", "infinity")
+            command = self.owner.command("exec", "-i", "--privileged", "run")
+        else:
+            started = self.owner.start(runtime, runtime)
+            self.lab.berth("attach", "--name", runtime, *started.found, "--network", "a", "--egress", RULES)
+            command = started.command
         path = self.lab.environment["PYTHONPATH"]
-        self._add(
-            "run",
-            (sys.executable, "-m", "resolver", "exec", "-i", "--privileged", "run", "env", f"PYTHONPATH={path}", *_RUNNER),
-            "berth-run",
-        )
-
-    def _start_netns(self) -> None:
-        self.lab.shell("ip netns add plain; ip -n plain link set lo up")
-        self.lab.berth("attach", "--name", "netns", "--netns", "/run/netns/plain", "--network", "a", "--egress", RULES)
-        self._add("netns", ("ip", "netns", "exec", "plain", *_RUNNER), "plain")
-
-    def _start_podman(self) -> None:
-        self._attach("podman", containers.start_podman(self.lab), containers.podman("exec", "-i", "podman"))
-
-    def _start_runc(self) -> None:
-        self._attach("runc", containers.start_runc(self.lab), containers.runc("exec", "runc"))
-
-    def _attach(self, name: str, pid: int, command: list[str]) -> None:
-        self.lab.berth("attach", "--name", name, "--pid", str(pid), "--network", "a", "--egress", RULES)
-        # So that the namespace has a name, as those of the others have.
-        self.lab.run("ip", "netns", "attach", name, str(pid))
-        path = self.lab.environment["PYTHONPATH"]
-        self._add(name, (*command, "env", f"PYTHONPATH={path}", *_RUNNER), name)
+        self._add(runtime, (*command, "env", f"PYTHONPATH={path}", *_RUNNER), self.owner.namespace(runtime))
 
     def _start_free(self) -> None:
-        self._add("free", ("ip", "netns", "exec", "berth-free", *_RUNNER), "berth-free")
+        where = self.owner.namespace("free")
+        self._add("free", ("ip", "netns", "exec", where, *_RUNNER), where)
 
     def _start_bare(self) -> None:
         """A namespace on a bridge of the host's own: what berth refuses to everybody gets through from here."""
@@ -227,8 +218,8 @@ class World:
         for runner in self.runners.values():
             assert runner.process.stdin is not None
             runner.process.stdin.close()
-        if "runc" in self.runners:
-            containers.end(self.lab, "runc", "runc")
+        for runtime in set(self.runners) - {"run", "free", "bare"}:
+            self.owner.end(runtime, runtime)
 
     # --- attempts ----------------------------------------------------------------------------------------------------
 
@@ -254,7 +245,8 @@ class World:
         addresses = [self.lab.inspect(name)["addresses"][0] for name in ("peer", "router", "other")]
 
         def has_arrived() -> bool:
-            self.lab.run(sys.executable, "-c", script, text, OUTSIDE_ADDRESS, "172.31.0.3", *addresses)
+            for where, *targets in (("host", "172.31.0.3"), (self.owner.host, *addresses), (self.owner.sends_from, OUTSIDE_ADDRESS)):
+                self.lab.run(sys.executable, "-c", script, text, *targets, where=where)
             places = {note["place"] for note in self.notes() if note["what"] == "fence" and note["text"].startswith(text)}
             return {"outside", "barepeer", "peer", "router", "other"} <= places
 
@@ -263,6 +255,10 @@ class World:
     def notes(self) -> list[findings.Note]:
         text = Path(f"/proc/{self.lab.pid}/root{_NOTES}").read_text()
         return findings.read(text[: text.rfind("\n") + 1])
+
+    def wait_for_notes(self, name: str, numbers: set[int]) -> None:
+        """Wait until something of each of *numbers* has arrived from the sandbox *name*."""
+        self.lab.wait_for(lambda: numbers <= {note["number"] for note in self.notes() if note["who"] == WHO[name]})
 
     def outcomes(self) -> dict[int, findings.Outcome]:
         notes = self.notes()
@@ -277,9 +273,8 @@ class World:
 
     def still_works(self, name: str) -> bool:
         """Return whether the sandbox still reaches what it may."""
-        where = {"netns": "plain", "podman": "podman", "runc": "runc"}.get(name, f"berth-{name}")
         script = "dig +short +timeout=20 @127.0.0.11 ok.test >&2; curl -s -m 20 --resolve ok.test:80:192.0.2.1 http://ok.test/"
-        return "canary" in self.lab.shell(script, where=where, check=False, timeout=60)
+        return "canary" in self.lab.shell(script, where=self.owner.namespace(name), check=False, timeout=60)
 
 
 def missing(runtime: str) -> str:

@@ -2,8 +2,10 @@
 
 import json
 import re
+import shlex
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 from resolver.isolation.rights import DEFAULT, NAMES
 from tests.support.lab import HOST_ADDRESS, HOST_ADDRESS6, OUTSIDE_ADDRESS, OUTSIDE_ADDRESS6
-from tests.support.user_lab import RUN_DIR, RUNTIME, SERVER6, STATE_DIR, UID, UserLab, why_no_user
+from tests.support.user_lab import RUN_DIR, RUNTIME, SERVER, SERVER6, STATE_DIR, UID, UserLab, why_no_user
 
 WHY_NOT = why_no_user()
 if WHY_NOT:
@@ -305,10 +307,33 @@ def test_way_out_that_is_killed_comes_back(lab):
     assert lab.processes("netcore.way_out.program") != [process]
 
 
-def test_edge_that_is_killed_comes_back(lab):
-    workers = lab.processes("netcore/edge/program.py")
-    lab.run("kill", "-9", str(max(workers)))
+_DEAF = f"""
+import socket, subprocess, time
+held = socket.create_connection(("{SERVER}", 443), 20)
+subprocess.run(("nft", "table inet deaf {{ chain input {{ type filter hook input priority 0; tcp sport 443 drop; }}; }}"), check=True)
+print("deaf", flush=True)
+time.sleep(3600)
+"""
+
+
+def test_way_out_that_is_killed_comes_back_although_a_client_takes_no_end(lab):
+    # What it leaves to such a client keeps the kernel from ending its namespace, and that has the other end of the nest's uplink.
+    held = lab.start_berth("run", "--privileged", "--network", "front", "--", sys.executable, "-c", _DEAF)
+    assert held.stdout.readline() == "deaf\n"
+    (process,) = lab.processes("netcore.way_out.program")
+    lab.run("kill", "-9", str(process))
+    lab.wait_for(lambda: lab.processes("netcore.way_out.program") not in ([], [process]))
+    assert "uplink0" in lab.in_nest("ip -br link")
     lab.wait_for(lambda: ask(lab, OUTSIDE_ADDRESS, 7000) == HOST_ADDRESS)
+    assert "Traceback" not in lab.in_nest(f"cat {RUN_DIR}/way-out.log")
+    held.kill()
+
+
+def test_edge_that_is_killed_comes_back(lab):
+    killed = lab.serving("netcore/edge/program.py")
+    lab.run("kill", "-9", str(killed))
+    lab.wait_for(lambda: ask(lab, OUTSIDE_ADDRESS, 7000) == HOST_ADDRESS)
+    assert lab.serving("netcore/edge/program.py") not in (None, killed)
 
 
 def test_doctor_says_what_the_host_lacks(lab):
@@ -354,7 +379,13 @@ def test_readme_has_the_command_and_it_works(lab):
 
 
 @pytest.mark.parametrize(
-    "made", ["mkdir -m 777 hers/berth", "mkdir -m 700 hers/berth; chown ann: hers/berth", "mkdir his; ln -s ../his hers/berth"]
+    "made",
+    [
+        "mkdir -m 777 hers/berth",
+        "mkdir -m 700 hers/berth; chown ann: hers/berth",
+        "mkdir his; ln -s ../his hers/berth",
+        "rmdir hers; ln -s /mnt/home/ann hers; chown -h bob: hers",
+    ],
 )
 def test_directory_that_others_can_change_is_refused(lab, made):
     lab.shell(f"cd /mnt; rm -rf hers his; mkdir -m 777 hers; {made}")
@@ -380,6 +411,47 @@ def test_signals_and_exit_codes_pass_through(lab):
     assert run.wait(30) == 3
 
 
+_COUNTS = """
+import signal, sys
+got = []
+signal.signal(signal.SIGINT, lambda *_: (got.append("INT"), print("interrupted", flush=True)))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(10 + len(got)))
+print("runs", flush=True)
+while True: signal.pause()
+"""
+
+
+def test_an_interrupt_comes_once_whether_a_terminal_or_a_program_sends_it(lab):
+    words = ("unshare", "--", sys.executable, "-u", "-c", _COUNTS)
+    sent = lab.start_berth(*words)
+    assert sent.stdout.readline() == "runs\n"
+    sent.send_signal(signal.SIGINT)
+    assert sent.stdout.readline() == "interrupted\n"
+    sent.send_signal(signal.SIGTERM)
+    assert sent.wait(30) == 11
+    if shutil.which("script") is None:
+        pytest.skip("script is not installed (package bsdutils)")
+    command = ["script", "-qec", shlex.join([*lab.prefix_of(), sys.executable, "-m", "resolver", *words]), "/dev/null"]
+    typed = subprocess.Popen(
+        [*lab._prefix("host"), *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=lab.environment,
+        start_new_session=True,
+    )
+    lab.started.append(typed)
+    with typed.stdin:
+        assert typed.stdout.readline().strip() == "runs"
+        typed.stdin.write("\x03")
+        typed.stdin.flush()
+        assert "interrupted" in typed.stdout.readline()
+        # Behind whatever it would hand on of that.
+        (outside,) = lab.processes(f"resolver unshare -- {sys.executable} -u")
+        lab.run("kill", "-TERM", str(outside))
+        assert typed.wait(30) == 11
+
+
 def test_command_ends_with_the_client_outside(lab):
     run = lab.start_berth("run", "--name", "gone", "--", "sleep", "4711")
     lab.wait_for(lambda: lab.processes("^sleep 4711"))
@@ -388,8 +460,28 @@ def test_command_ends_with_the_client_outside(lab):
     lab.wait_for(lambda: "gone" not in lab.berth("ps").stdout)
 
 
+SHOP = str(ROOT / "examples" / "shop.yaml")
+
+
+def test_a_students_shop_is_there_until_it_is_interrupted(lab):
+    # As the first lines of the file say it, on a host that other people use.
+    up = lab.start_berth("up", "-f", SHOP)
+    for address, where in (("127.0.0.1", "host"), (HOST_ADDRESS, "outside")):
+        lab.wait_for(lambda at=address, there=where: lab.run("curl", "-sf", f"http://{at}:8080/", where=there, check=False).returncode == 0)
+    assert {f"examples-{name}-1" for name in ("db", "api", "web")} <= {
+        one["name"] for one in json.loads(lab.berth("ps", "--format", "json").stdout)
+    }
+    # What the database has, by the API.
+    assert "apple: 12" in lab.out("curl", "-s", "http://127.0.0.1:8080/")
+    assert ask(lab, OUTSIDE_ADDRESS, 7000, who="examples-db-1") == "ENETUNREACH"
+    up.send_signal(signal.SIGINT)
+    assert up.wait(60) in (0, 130)
+    assert "examples-" not in lab.berth("ps").stdout
+    assert lab.out("ss", "-Hlnt", "sport", "8080") == ""
+
+
 def test_shop_comes_up_with_its_published_port(lab):
-    shop = str(Path(__file__).parents[2] / "examples" / "shop.yaml")
+    shop = SHOP
     lab.berth("up", "-d", "-f", shop, environment={"SHOP_PORT": "8090"})
     lab.wait_for(lambda: lab.run("curl", "-sf", f"http://{HOST_ADDRESS}:8090/", where="outside", check=False).returncode == 0)
     lab.berth("down", "-f", shop)

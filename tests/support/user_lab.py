@@ -78,8 +78,16 @@ def _hidden_by(path: Path) -> Path | None:
     return next((part for part in reversed(path.parents) if not part.stat().st_mode & 0o001), None)
 
 
+def _parent(pid: int) -> int:
+    """Return the parent of a process, 0 if that process is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
 class UserLab(Lab):
-    """*sub_ids*: ann has subordinate ids. *tun*: whether /dev/net/tun is there (for root alone, as everywhere)."""
+    """*sub_ids*: ann has subordinate ids. *tun*: /dev/net/tun is there, for everybody, as udev makes it."""
 
     def __init__(self, *, sub_ids: bool = True, tun: bool = True) -> None:
         super().__init__()
@@ -87,8 +95,10 @@ class UserLab(Lab):
         self.shell(_SETUP)
         if sub_ids:
             self.shell("echo ann:100000:65536 > /etc/subuid; echo ann:100000:65536 > /etc/subgid")
-        if not tun:
-            self.shell("if [ -d /dev/net ]; then mount -t tmpfs tmpfs /dev/net; fi")
+        # One of the lab's own: on the real host it may be missing, or root's.
+        self.shell("if [ -d /dev/net ]; then mount -t tmpfs tmpfs /dev/net; fi")
+        if tun:
+            self.shell("test ! -d /dev/net || { mknod /dev/net/tun c 10 200; chmod 666 /dev/net/tun; }")
         self.shell(_OUTSIDE, where="outside")
 
     def _show_interpreter(self) -> None:
@@ -138,6 +148,11 @@ class UserLab(Lab):
         found = self.out("pgrep", "-u", str(UID), "-f", pattern, check=False).split()
         members = set(self._members())
         return [int(pid) for pid in found if int(pid) in members]
+
+    def serving(self, pattern: str) -> int | None:
+        """Return the pid of the process that serves ann's nest; of two, the one that the other keeps running. None while there is none."""
+        found = self.processes(pattern)
+        return next((pid for pid in found if len(found) == 1 or _parent(pid) in found), None)
 
     def end_nest_of_bob(self) -> None:
         """End everything of bob's, if there is anything."""
