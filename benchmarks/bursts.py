@@ -71,7 +71,7 @@ def peers(count: int, at_once: int) -> dict[str, dict[str, float]]:
         # The network is there before the command begins, as with berth.
         script = (
             "mkfifo $0.i $0.r; bwrap --dev-bind / / --unshare-net --info-fd 3 --block-fd 4 sh -c 'date +%s%N' 3>$0.i 4<>$0.r & "
-            "pid=$(tr -dc 0-9 < $0.i); slirp4netns --configure --ready-fd 5 $pid tap0 5>$0.r >/dev/null 2>&1 & wait %1; kill %2; rm $0.i $0.r"
+            "IFS= read -r -d '}' info < $0.i; pid=$(echo \"$info\" | sed -n 's/.*child-pid[^0-9]*\\([0-9]*\\).*/\\1/p'); slirp4netns --configure --ready-fd 5 $pid tap0 5>$0.r >/dev/null 2>&1 & wait %1; kill %2; rm $0.i $0.r"
         )
         attempt(results, "bubblewrap + slirp4netns", lambda number: ["bash", "-c", script, f"/run/slirp-{number}"], count, at_once)
     else:
