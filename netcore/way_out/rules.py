@@ -65,5 +65,13 @@ table inet berth_clients {{
     # What a sandbox answers to a client of a published port, whose connection a relay in the nest has made with that client's address.
     meta l4proto {{ tcp, udp }} socket transparent 1 meta mark set meta mark or {NEST_MARK:#x}
   }}
+  chain forward {{
+    # Behind what egress rules refuse, and log. What is said here reaches its sender also where NAT knows nothing of the protocol.
+    type filter hook forward priority 200; policy accept;
+    oifname != "{UPLINK}" accept
+    meta l4proto {{ tcp, udp, icmp, ipv6-icmp }} accept
+    meta nfproto ipv4 reject with icmp prot-unreachable
+    meta nfproto ipv6 reject with icmpv6 admin-prohibited
+  }}
 }}
 """
