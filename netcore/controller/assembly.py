@@ -102,11 +102,7 @@ def assemble(
             executor=executor,
             guard=guard,
             host=host_look,
-            files=SandboxFiles(
-                workers,
-                NamedPaths(settings.run_directory, settings.etc_netns_directory),
-                SpareNamespaces(workers.later, spare_parts or NoSpareParts()),
-            ),
+            files=_files(settings, workers, spare_parts),
             locks=locks,
             addresses=AddressSources(state, records, ipam_plugins, lambda: overlays.cluster, clock),
             host_ports=host_ports,
@@ -147,6 +143,11 @@ def _facts(settings: Settings) -> Facts:
 
 _GUARD = "guard"
 """What the socket that owns the guard table is kept by."""
+
+
+def _files(settings: Settings, workers: Workers, spare_parts: SpareParts | None) -> SandboxFiles:
+    spares = SpareNamespaces(workers.later, spare_parts or NoSpareParts())
+    return SandboxFiles(workers, NamedPaths(settings.run_directory, settings.etc_netns_directory), spares)
 
 
 def _guard(kept: KeptSockets) -> Guard:

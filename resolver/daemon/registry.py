@@ -104,14 +104,9 @@ class Registry:
             service, poller, self.kernel, self._kept, self.spares, self.follow_socket
         )
         self.resolvers = Resolvers(
-            self._sandboxes,
-            self._gateways,
-            client_at=self._at_gateways.at,
-            surroundings=self.surroundings,
-            in_flight=self.in_flight,
-            answers_at_gateways=config.gateway_resolver,
-            answers_host=config.gateway_resolver_for_host,
-        )
+            self._sandboxes, self._gateways, client_at=self._at_gateways.at, surroundings=self.surroundings, in_flight=self.in_flight,
+            answers_at_gateways=config.gateway_resolver, answers_host=config.gateway_resolver_for_host,
+        )  # fmt: skip
 
     # --- NamePublisher ----------------------------------------------------------------------------------------------
 
