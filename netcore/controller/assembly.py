@@ -57,8 +57,7 @@ def assemble(
     """Return the controller of this host, still empty.
 
     *reserved*: the host's name servers, which no new pool may cover; *clock*: seconds since the epoch; *kept*: what outlives the
-    daemon, None: nothing does; *edge*: the way outside, None for a daemon that is the host's own; *spare_parts*: what is made
-    ready in spare namespaces.
+    daemon, None: nothing does; *edge*: the way outside, None for the host's own daemon; *spare_parts*: what spare namespaces have.
     """
     kept = kept or KeptSockets("", 0)
     workers, locks, plugins, guard = Workers(), KeyedLocks(), PluginClient(), _guard(kept)
