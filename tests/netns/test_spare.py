@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.lab import Lab
+from tests.support.user_lab import HOME, RUN_DIR, UID, UserLab, why_no_user
 
 CONFIG = "/mnt/work/spare.toml"
 OF_HOST = "readlink /proc/self/ns/net"
@@ -139,3 +140,24 @@ def test_a_burst_of_a_hundred_leaves_nothing_but_new_spares(lab: Lab) -> None:
     finally:
         lab.berth("network", "rm", "front", check=False)
         lab.stop_daemon()
+
+
+@pytest.mark.slow
+def test_an_ordinary_user_has_spares_in_his_nest() -> None:
+    if why := why_no_user():
+        pytest.skip(why)
+    with UserLab() as lab:
+        lab.serve_outside()
+        lab.shell(f"mkdir -p {HOME}/.config/berth; echo 'spare = 2' > {HOME}/.config/berth/berth.toml; chown -R {UID} {HOME}/.config")
+
+        def found(name: str) -> bool:
+            metrics = lab.as_user("curl", "-s", "--unix-socket", f"{RUN_DIR}/berth.sock", "http://berth/metrics").stdout
+            return name in metrics.splitlines()
+
+        lab.berth("network", "create", "front")
+        lab.wait_for(lambda: found("berth_spare_namespaces 2.0"))
+        said = lab.berth(
+            "run", "--network", "front", "--name", "job", "--", "sh", "-c", "getent hosts job; curl -skS -m 9 https://www.example.org/"
+        )
+        assert said.stdout.endswith("job\nwww.example.org www.example.org\n")
+        assert found('berth_spare_requests_total{result="hit"} 1.0')
