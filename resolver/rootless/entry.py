@@ -6,7 +6,9 @@ So pids, paths of namespaces and everything else mean in the command what they m
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -23,6 +25,8 @@ _HEARD = (*_FORWARDED, *_INTERRUPTS, signal.SIGCHLD)
 _BY_KERNEL = 0x80
 """SI_KERNEL: where a signal comes from that a terminal sends, to every process of its foreground group."""
 _TRIES = 20
+_END_WITHIN = 5
+"""Seconds that a nest that was killed takes to end, at most."""
 FAILED = 125
 
 
@@ -66,7 +70,9 @@ def _enter(found: Nest) -> int | None:
     try:
         namespaces.enter_all(found.process)
     except StepFailed as failed:
-        if nest.start_time(found.record.pid) != found.record.started:
+        if failed.code == errno.ESRCH or nest.start_time(found.record.pid) != found.record.started:
+            # One that was killed has no namespaces any more, and is there until everything in it has ended.
+            _wait_for_end(found.process)
             return 0
         raise NoNest(
             f"the nest of this user, process {found.record.pid}, can't be entered ({os.strerror(failed.code)}): this shell is in a user "
@@ -94,6 +100,13 @@ def _enter(found: Nest) -> int | None:
         # The parent is outside, so its pid is 0 here; it has ended already, and the holder took its place.
         os._exit(FAILED)
     return None
+
+
+def _wait_for_end(process: int) -> None:
+    ended = select.poll()
+    # A pidfd can be read when its process has ended (pidfd_open(2)).
+    ended.register(process, select.POLLIN)
+    ended.poll(_END_WITHIN * 1000)
 
 
 def _see_through(child: int) -> int:
