@@ -14,7 +14,7 @@ import pytest
 
 from resolver.isolation.rights import DEFAULT, NAMES
 from tests.support.lab import HOST_ADDRESS, HOST_ADDRESS6, OUTSIDE_ADDRESS, OUTSIDE_ADDRESS6
-from tests.support.user_lab import RUN_DIR, RUNTIME, SERVER, SERVER6, STATE_DIR, UID, UserLab, why_no_user
+from tests.support.user_lab import HOME, RUN_DIR, RUNTIME, SERVER, SERVER6, STATE_DIR, UID, UserLab, why_no_user
 
 WHY_NOT = why_no_user()
 if WHY_NOT:
@@ -381,16 +381,45 @@ def test_daemon_in_the_foreground_serves_until_it_is_told_to_stop(lab):
     lab.wait_for(lambda: not lab.out("pgrep", "-u", str(UID + 1), "-f", "resolver.rootless.holder", check=False))
 
 
+def without_root():
+    """Return the README's command for an ordinary user."""
+    return re.search(r"^<!-- without root -->\n```sh\n(.*)\n```$", (ROOT / "README.md").read_text(), re.MULTILINE)[1]
+
+
 def test_readme_has_the_command_and_it_works(lab):
-    block = re.search(r"^<!-- without root -->\n```sh\n(.*)\n```$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    made, installed, command = block[1].split(" && ")
+    made, installed, command = without_root().split(" && ")
     assert (made, installed) == ("python3 -m venv v", "v/bin/pip install .")
-    # What the first two make, but for the registry of packages, which no lab has.
+    # What the first two make; the next test has them too.
     lab.as_user(
         "sh", "-c", f"mkdir -p v/bin; printf '#!/bin/sh\\nexec {sys.executable} -m resolver \"$@\"\\n' > v/bin/berth; chmod +x v/bin/berth"
     )
     said = lab.as_user("sh", "-c", command)
     assert "www.example.org" in said.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_readme_command_works_word_for_word(tmp_path):
+    """The packages come from a directory, as no lab has a registry; pip is told by variables, not by the command."""
+    checkout, packages = tmp_path / "checkout", tmp_path / "packages"
+    shutil.copytree(
+        ROOT, checkout, ignore=shutil.ignore_patterns(".venv", ".git", "results", "__pycache__", ".*_cache", "*.egg-info", "build")
+    )
+    fetched = subprocess.run(
+        [sys.executable, "-m", "pip", "download", "-q", "-d", str(packages), str(checkout), "setuptools>=77", "wheel"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if fetched.returncode:
+        pytest.skip(f"no registry of packages is reached: {fetched.stderr.strip()[-200:]}")
+    with UserLab() as lab:
+        lab.serve_outside()
+        lab.shell("cat /run/server.pem >> /etc/ssl/certs/ca-certificates.crt")
+        lab.shell(
+            f"cp -r {checkout} {HOME}/berth; cp -r {packages} /mnt/packages; chown -R {UID} {HOME}/berth; chmod -R a+rX /mnt/packages {HOME}/berth"
+        )
+        variables = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/mnt/packages"}
+        said = lab.as_user("sh", "-c", f"cd berth && {without_root()}", environment=variables, timeout=200)
+        assert said.stdout.endswith("www.example.org www.example.org\n")
 
 
 @pytest.mark.parametrize(
@@ -478,6 +507,7 @@ def test_command_ends_with_the_client_outside(lab):
 SHOP = str(ROOT / "examples" / "shop.yaml")
 
 
+@pytest.mark.slow
 def test_a_students_shop_is_there_until_it_is_interrupted(lab):
     # As the first lines of the file say it, on a host that other people use.
     up = lab.start_berth("up", "-f", SHOP)
