@@ -110,6 +110,7 @@ def objects(lab: Lab) -> dict[str, int]:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_no_object_of_ours_outlives_its_cycle():
     with Lab() as lab, closing(AdminClient(lab)) as client:
         lab.start_daemon(program=f"{sys.executable} {COUNTING}")

@@ -128,6 +128,7 @@ def test_way_out_that_can_not_start_keeps_the_nest_from_nothing_and_starts_when_
     lab.wait_for(lambda: reaches(lab))
 
 
+@pytest.mark.slow
 def test_without_room_for_processes_the_nest_waits(lab):
     holder, (daemon,) = lab.holder(), lab.processes("resolver daemon")
     lab.as_user("prlimit", "--pid", str(holder), "--nproc=1:")

@@ -273,6 +273,7 @@ def refusal(lab, *words):
     return done.stderr
 
 
+@pytest.mark.slow
 def test_what_is_refused(lab):
     before = lab.kernel_state()
     lab.shell("ip link add taken type bridge")
@@ -294,6 +295,7 @@ def test_what_is_refused(lab):
     assert lab.kernel_state() == before
 
 
+@pytest.mark.slow
 def test_a_user_without_root_is_told_what_a_tap_needs():
     if why := why_no_user():
         pytest.skip(why)
