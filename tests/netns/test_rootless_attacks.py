@@ -78,6 +78,7 @@ for text in sys.argv[1:]:
 
 
 @pytest.mark.parametrize("rules", [(), ("--egress", "all")])
+@pytest.mark.slow
 def test_no_address_leads_to_what_the_host_has_on_loopback(lab, rules):
     # A socket takes these for other addresses than a router does: `::` for its own host, the others for IPv4.
     listener = lab.start(sys.executable, "-c", _LISTEN)
@@ -140,6 +141,7 @@ def test_without_room_for_processes_the_nest_waits(lab):
     lab.wait_for(lambda: reaches(lab))
 
 
+@pytest.mark.slow
 def test_logs_in_memory_are_bounded(lab):
     lab.in_nest(f"head -c 5000000 /dev/zero >> {RUN_DIR}/daemon.log")
     lab.wait_for(lambda: int(lab.in_nest(f"stat -c %s {RUN_DIR}/daemon.log")) < 1_000_000)
@@ -149,6 +151,7 @@ def test_logs_in_memory_are_bounded(lab):
 # --- what the first command brings ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nest_keeps_nothing_open_of_the_command_that_began_it(bob):
     # Whoever reads to the end of that pipe would wait as long as the nest lives.
     said = bob.as_user("sh", "-c", f"{bob.quoted('run', '-d', '--name', 'stays', '--', 'sleep', 'infinity')} 9>&1 | cat", name="bob")
@@ -156,6 +159,7 @@ def test_nest_keeps_nothing_open_of_the_command_that_began_it(bob):
     assert "stays" in bob.berth("ps", name="bob").stdout
 
 
+@pytest.mark.slow
 def test_exit_codes_are_known_where_the_ends_of_children_were_ignored(bob):
     words = [sys.executable, "-m", "resolver", "run", "--", "sh", "-c", "exit 3"]
     script = f"import os, signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv({sys.executable!r}, {words!r})"
@@ -164,6 +168,7 @@ def test_exit_codes_are_known_where_the_ends_of_children_were_ignored(bob):
 
 
 @pytest.mark.parametrize("umask", ["000", "002", "077"])
+@pytest.mark.slow
 def test_directories_are_the_users_alone_whatever_his_umask_is(bob, umask):
     where = f"/mnt/home/bob/{umask}/runtime"
     said = bob.as_user(
@@ -188,6 +193,7 @@ def test_holder_that_is_killed_while_it_begins_is_begun_again(lab):
 # --- other users ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_another_user_does_not_get_into_the_nest(lab):
     holder = str(lab.holder())
     attempts = (
@@ -206,6 +212,7 @@ def test_another_user_does_not_get_into_the_nest(lab):
 
 
 @pytest.mark.parametrize("made", ["mkdir -m 777 hers/berth; chown ann: hers/berth", "mkdir -m 755 hers/berth; chown bob: hers/berth"])
+@pytest.mark.slow
 def test_state_that_others_can_change_is_refused(lab, made):
     lab.shell(f"cd /mnt; rm -rf hers; mkdir -m 777 hers; {made}")
     own = {"XDG_RUNTIME_DIR": f"{HOME}/other", "XDG_STATE_HOME": "/mnt/hers"}
@@ -214,6 +221,7 @@ def test_state_that_others_can_change_is_refused(lab, made):
     assert "/mnt/hers/berth must be a directory that only its user can write to: what is saved there is started" in refused.stderr
 
 
+@pytest.mark.slow
 def test_path_that_is_too_long_for_sockets_is_refused(lab):
     refused = lab.berth("run", "--", "true", environment={"BERTH_RUN_DIR": f"{HOME}/{'x' * 80}"}, check=False)
     assert refused.returncode == 125

@@ -45,6 +45,7 @@ def answers(lab, port):
     return lab.out(*ASK, HOST_ADDRESS, str(port), where="outside") == OUTSIDE_ADDRESS
 
 
+@pytest.mark.slow
 def test_what_is_stopped_starts_again_as_it_was(lab):
     lab.berth("run", "-d", "--name", "web", "--network", "front,ip=10.5.0.77", "-p", "8080:7000", "--", *SERVE)
     lab.wait_for(lambda: answers(lab, 8080))

@@ -48,6 +48,7 @@ def held_by(lab: Lab) -> set[str]:
     return set(re.findall(r"net:\[\d+\]", lab.shell(f"ls -l /proc/{lab.daemon.pid}/fd")))
 
 
+@pytest.mark.slow
 def test_a_sandbox_takes_a_spare_and_has_names_and_a_way_out_in_it(lab: Lab) -> None:
     start(lab, 2)
     try:
