@@ -236,6 +236,9 @@ API_CONNECTIONS = 64
 API_RATE, API_BURST = 50.0, 500.0
 """Requests a second of one user (not root) or address, and how many it may save up."""
 
+GUEST_RATE, GUEST_BURST = 5.0, 20.0
+"""Questions a second by DHCP and router discovery of one virtual machine, and how many it may save up."""
+
 API_PEERS = 4096
 """Users and addresses whose requests are counted, before those that ask no longer are forgotten."""
 

@@ -6,9 +6,10 @@ to themselves that takes a flag of the port (`kernel.handlers.links`).
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address
 
 from netcore import limits
+from netcore.parse.mac import interface_identifier, octets
 
 KNOWN = 0x0800_0000
 """Bit set on what comes by a port of ours, from the bridge's hook to the first one of the host's stack and no further."""
@@ -96,8 +97,4 @@ CHAINS = """
 
 def link_local(mac: str) -> IPv6Address:
     """Return the link-local address that the kernel derives from *mac* (RFC 4291 appendix A)."""
-    octets = bytes.fromhex(mac.replace(":", ""))
-    interface = bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]
-    address = ip_address(b"\xfe\x80" + bytes(6) + interface)
-    assert isinstance(address, IPv6Address)
-    return address
+    return IPv6Address(b"\xfe\x80" + bytes(6) + interface_identifier(octets(mac)))

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from netcore.internet_checksum import checksum
 from netcore.model import IPAddress
+from netcore.parse.mac import octets
 
 ETH_ARP, _ETH_IPV6 = 0x0806, 0x86DD
 _BROADCAST = b"\xff" * 6
@@ -35,7 +36,7 @@ def open_packet_socket(ifname: str) -> socket.socket:
 
 def send(sock: socket.socket, mac: str, addresses: tuple[IPAddress, ...]) -> None:
     """Send one announcement of each address."""
-    own = bytes.fromhex(mac.replace(":", ""))
+    own = octets(mac)
     for address in addresses:
         sock.send(arp_frame(own, address) if isinstance(address, IPv4Address) else neighbor_frame(own, address))
 

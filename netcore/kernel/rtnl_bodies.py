@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 
 from netcore.kernel.netlink import attr
+from netcore.parse.mac import octets
 
 _IFINFO = struct.Struct("=BxHiII")
 _IFADDR = struct.Struct("=BBBBI")
@@ -58,7 +59,7 @@ def octet(type_: int, value: int) -> bytes:
 
 def mac(type_: int, value: str) -> bytes:
     """Return an attribute with a hardware address."""
-    return attr(type_, bytes.fromhex(value.replace(":", "")))
+    return attr(type_, octets(value))
 
 
 def group(type_: int, *attributes: bytes) -> bytes:

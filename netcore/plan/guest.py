@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Network
 from netcore import drivers
 from netcore.desired.frame_rules import link_local
 from netcore.model import Endpoint, IPAddress, Network
+from netcore.parse.mac import octets
 from netcore.taps.dhcp_server import Binding
 from netcore.taps.router_advertisement import Advertisement
 
@@ -26,7 +27,7 @@ def binding(network: Network, endpoint: Endpoint, name: str, *, resolver: bool) 
     hop = drivers.of(network).default_hop(network, endpoint, 4)
     router = hop.address if hop is not None and isinstance(hop.address, IPv4Address) else None
     return Binding(
-        hardware_address=mac_octets(endpoint.mac),
+        hardware_address=octets(endpoint.mac),
         interface=IPv4Interface(endpoint.ipv4),
         server=own[0] if own else router or _NOBODY,
         router=router,
@@ -56,10 +57,6 @@ def advertisement(network: Network, endpoint: Endpoint, router_mac: bytes, *, re
 def router_address(router_mac: bytes) -> IPv6Address:
     """Return the link-local address that the bridge with *router_mac* has."""
     return link_local(router_mac.hex(":"))
-
-
-def mac_octets(mac: str) -> bytes:
-    return bytes.fromhex(mac.replace(":", ""))
 
 
 def _mtu(network: Network) -> int:

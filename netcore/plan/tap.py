@@ -9,6 +9,7 @@ from ipaddress import IPv6Address, IPv6Network
 from netcore import drivers
 from netcore.errors import InvalidRequest
 from netcore.model import Endpoint, EndpointRequest, Network, SandboxRequest
+from netcore.parse.mac import octets
 from netcore.taps.router_advertisement import interface_address
 
 RESERVED = ("veth", "br-", "berth")
@@ -61,7 +62,7 @@ def with_own_ipv6(request: EndpointRequest, network: Network, mac: str) -> Endpo
         return request
     subnet = pool.subnet
     assert isinstance(subnet, IPv6Network)
-    own: IPv6Address = interface_address(subnet, bytes.fromhex(mac.replace(":", "")))
+    own: IPv6Address = interface_address(subnet, octets(mac))
     if request.ipv6 not in (None, own):
         raise InvalidRequest("ip6", f"{request.ipv6}: the virtual machine makes {own} of its MAC {mac}; give another MAC, or no address")
     return replace(request, ipv6=own)

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network
 
+from netcore.parse.mac import interface_identifier
+
 SOLICITATION, ADVERTISEMENT = 133, 134
 SOURCE_LINK_ADDRESS, PREFIX, LINK_MTU, RDNSS, DNSSL = 1, 3, 5, 25, 31
 ON_LINK, AUTONOMOUS = 0x80, 0x40
@@ -61,8 +63,7 @@ def interface_address(prefix: IPv6Network, hardware_address: bytes) -> IPv6Addre
     """The address that a guest with this MAC makes of a /64 by SLAAC with EUI-64 (RFC 4291, appendix A)."""
     if prefix.prefixlen != 64 or len(hardware_address) != 6:
         raise ValueError(f"EUI-64 needs a /64 and 6 bytes, not {prefix} and {len(hardware_address)} bytes")
-    identifier = bytes((hardware_address[0] ^ 2,)) + hardware_address[1:3] + b"\xff\xfe" + hardware_address[3:]
-    return prefix[int.from_bytes(identifier, "big")]
+    return prefix[int.from_bytes(interface_identifier(hardware_address), "big")]
 
 
 def _option(kind: int, value: bytes) -> bytes:

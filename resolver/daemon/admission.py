@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 
 from resolver import limits
+from resolver.daemon.allowance import Allowance, whole
 
 Peer = int | str
 """A uid, or an address."""
@@ -25,19 +25,13 @@ class Scope(Enum):
     CHANGE = "change"
 
 
-@dataclass(slots=True)
-class _Allowance:
-    left: float
-    since: float
-
-
 class Admission:
     """Counts what each peer has open and has asked. *clock*: seconds, monotonic."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._connections: Counter[Peer] = Counter()
-        self._allowances: dict[Peer, _Allowance] = {}
+        self._allowances: dict[Peer, Allowance] = {}
         self.refused = 0
 
     def connect(self, peer: Peer) -> bool:
@@ -61,16 +55,12 @@ class Admission:
         now = self._clock()
         if len(self._allowances) > limits.API_PEERS:
             self._forget(now)
-        allowance = self._allowances.setdefault(peer, _Allowance(limits.API_BURST, now))
-        allowance.left = min(limits.API_BURST, allowance.left + (now - allowance.since) * limits.API_RATE)
-        allowance.since = now
-        if allowance.left < 1:
+        if not self._allowances.setdefault(peer, whole(limits.API_BURST, limits.API_RATE, now)).take(now):
             self.refused += 1
             return False
-        allowance.left -= 1
         return True
 
     def _forget(self, now: float) -> None:
         """Forget the peers whose allowance is whole again."""
-        whole = limits.API_BURST / limits.API_RATE
-        self._allowances = {peer: allowance for peer, allowance in self._allowances.items() if now - allowance.since < whole}
+        rested = limits.API_BURST / limits.API_RATE
+        self._allowances = {peer: allowance for peer, allowance in self._allowances.items() if now - allowance.since < rested}

@@ -15,6 +15,7 @@ from netcore.errors import NetcoreError
 from netcore.kernel.refused_packets import HELD_FOR, RefusedPacket, RefusedPackets
 from netcore.kernel.sought_neighbors import NeighborAnswers, Sought
 from netcore.model import BridgeOptions, IPAddress, SandboxId
+from netcore.parse.mac import octets
 from netcore.plan.host_state import HostState
 from resolver import limits
 from resolver.daemon.egress_states import EgressStates
@@ -83,7 +84,7 @@ class EgressLog:
         place = openings.policy.around.place(sought.address)
         network = next((one for one in self._state.networks.values() if isinstance(place, KnownNetwork) and one.name == place.name), None)
         if network is not None and isinstance(network.driver_options, BridgeOptions):
-            self._answers.send(sought, bytes.fromhex(network.driver_options.bridge_mac.replace(":", "")))
+            self._answers.send(sought, octets(network.driver_options.bridge_mac))
 
     def _packet(self, packet: RefusedPacket) -> None:
         identity = self._states.owner_of(packet.source)

@@ -15,16 +15,17 @@ from netcore.controller import Controller
 from netcore.kernel import tap_socket
 from netcore.kernel.notifications import LINKS, Notifications
 from netcore.model import Endpoint, Network, Sandbox, SandboxId
+from netcore.parse.mac import octets
 from netcore.parse.names import fits_in_dns
 from netcore.plan import guest
 from netcore.taps import dhcp_server, frames, router_advertisement
 from netcore.taps.dhcp_message import Message
 from netcore.taps.frames import Solicitation
+from resolver import limits
+from resolver.daemon import allowance
 
 log = logging.getLogger(__name__)
 
-QUESTIONS_AT_ONCE, QUESTIONS_PER_SECOND = 20, 5
-"""What one guest may ask. Beyond that nothing of it is read, so that a flood costs the kernel's queue and no more."""
 _ADVERTISED_EACH = 600.0
 """Seconds between advertisements that nobody asked for."""
 _SETTLE = 0.05
@@ -117,7 +118,7 @@ class Guests:
         found = self._guest(identity)
         if found is None:
             return None
-        asked = frames.read(frame, guest.mac_octets(found.endpoint.mac))
+        asked = frames.read(frame, octets(found.endpoint.mac))
         match asked:
             case Message():
                 return self._dhcp(found, asked)
@@ -154,7 +155,7 @@ class _TapService:
         self._identity = identity
         self._socket = sock
         self._loop = asyncio.get_running_loop()
-        self._allowance, self._counted = float(QUESTIONS_AT_ONCE), self._loop.time()
+        self._allowance = allowance.whole(limits.GUEST_BURST, limits.GUEST_RATE, self._loop.time())
         self._pause: asyncio.TimerHandle | None = None
         self._loop.add_reader(sock, self._on_readable)
         self._periodic = self._loop.call_later(_ADVERTISED_EACH, self._advertise)
@@ -167,9 +168,10 @@ class _TapService:
         self._socket.close()
 
     def _on_readable(self) -> None:
-        if not self._may_ask():
+        if not self._allowance.take(self._loop.time()):
+            # Nothing of it is read, so that a flood costs the kernel's queue and no more.
             self._loop.remove_reader(self._socket)
-            self._pause = self._loop.call_later(1 / QUESTIONS_PER_SECOND, self._go_on)
+            self._pause = self._loop.call_later(1 / limits.GUEST_RATE, self._go_on)
             return
         try:
             frame = self._socket.recv(frames.MOST)
@@ -181,15 +183,6 @@ class _TapService:
         reply = self._guests.answer(self._identity, frame)
         if reply is not None:
             self._send(reply)
-
-    def _may_ask(self) -> bool:
-        now = self._loop.time()
-        self._allowance = min(QUESTIONS_AT_ONCE, self._allowance + (now - self._counted) * QUESTIONS_PER_SECOND)
-        self._counted = now
-        if self._allowance < 1:
-            return False
-        self._allowance -= 1
-        return True
 
     def _go_on(self) -> None:
         self._pause = None

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MODULES = [path for package in ("netcore", "resolver") for path in (ROOT / package).rglob("*.py")]
 PURE = (
-    "netcore/model", "netcore/common_options", "netcore/default_route", "netcore/isolation", "netcore/limits", "netcore/internet_checksum", "netcore/tap", "netcore/parse/", "netcore/egress/", "netcore/desired/", "netcore/drivers/", "netcore/plan/",
+    "netcore/model", "netcore/common_options", "netcore/default_route", "netcore/isolation", "netcore/limits", "netcore/internet_checksum", "netcore/tap", "netcore/taps/", "netcore/parse/", "netcore/egress/", "netcore/desired/", "netcore/drivers/", "netcore/plan/",
     "netcore/look/findings", "netcore/look/host_names", "netcore/look/client_hello", "netcore/look/http_request", "netcore/look/first_data",
     "netcore/look/segments", "netcore/look/stream", "netcore/look/refusals", "netcore/look/flow", "netcore/look/flows", "netcore/look/steps", "netcore/look/decisions",
     "netcore/way_out/packets", "netcore/way_out/rules",
@@ -21,7 +21,7 @@ PURE = (
     "resolver/wire/", "resolver/zone/", "resolver/engine/", "resolver/resolvconf", "resolver/nsswitch", "resolver/dns_client", "resolver/reply_cache",
     "resolver/forwarding", "resolver/quota", "resolver/daemon/redirect",
     "resolver/rootless/id_ranges", "resolver/rootless/refusals", "resolver/rootless/record", "resolver/rootless/commands",
-    "resolver/daemon/proxies", "resolver/cli/sandbox_options", "resolver/cli/command_table", "resolver/cli/root_help", "resolver/cli/words", "resolver/cli/table",
+    "resolver/daemon/proxies", "resolver/daemon/allowance", "resolver/cli/sandbox_options", "resolver/cli/command_table", "resolver/cli/root_help", "resolver/cli/words", "resolver/cli/table",
     "resolver/cli/list_options", "resolver/cli/filters", "resolver/cli/age", "resolver/cli/sandbox_fields", "resolver/cli/network_fields",
     "resolver/cli/templates/", "resolver/cli/compose/", "resolver/cli/duration", "resolver/cli/record_line", "resolver/cli/host_dns/setups", "resolver/cli/host_dns/detect",
     "resolver/cli/up/plan", "resolver/cli/up/reconcile", "resolver/cli/up/conditions", "resolver/cli/health_rules", "resolver/cli/health_options", "resolver/daemon/health_shapes", "resolver/daemon/isolation_shapes", "resolver/isolation/", "resolver/cli/completion_scripts", "resolver/cli/reference/model", "resolver/cli/reference/tree", "resolver/cli/reference/own",

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
+from netcore.parse.mac import octets
+
 NO_ORDER, HOST_ORDER, BIG_ENDIAN = 0, 1, 2
 """How `nft list` reads a number back."""
 
@@ -88,9 +90,9 @@ TYPES: Mapping[str, DataType] = {
     "ipv4_addr": DataType(7, 4, BIG_ENDIAN, lambda value: value.packed, IPv4Address),
     "ipv6_addr": DataType(8, 16, BIG_ENDIAN, lambda value: value.packed, IPv6Address),
     # The address of a link, and an IPv6 address, at a place that nothing says to be one.
-    "payload48": DataType(4, 6, BIG_ENDIAN, lambda value: bytes.fromhex(value.replace(":", "")), str),
+    "payload48": DataType(4, 6, BIG_ENDIAN, octets, str),
     "payload128": DataType(4, 16, BIG_ENDIAN, lambda value: value.packed, lambda word: IPv6Address(int(word, 0))),
-    "ether_addr": DataType(9, 6, BIG_ENDIAN, lambda value: bytes.fromhex(value.replace(":", "")), str),
+    "ether_addr": DataType(9, 6, BIG_ENDIAN, octets, str),
     "ether_type": _number(10, 2, BIG_ENDIAN, {"ip": 0x0800, "arp": 0x0806, "8021q": 0x8100, "ip6": 0x86DD, "8021ad": 0x88A8}),
     "inet_proto": _number(12, 1, BIG_ENDIAN, _PROTOCOLS),
     "inet_service": DataType(13, 2, BIG_ENDIAN, _SERVICE.pack, int),
