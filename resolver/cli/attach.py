@@ -61,8 +61,7 @@ def _attach(arguments: list[str]) -> int:
         body["pid"] = _pid_in_nest(body["pid"])
     is_json = values.get("format") == "json"
     if values.get("dry_run"):
-        plan = call("POST", "/v1/sandboxes?dry_run=1", body)
-        print_json(plan) if is_json else print_plan(plan)
+        print_plan(call("POST", "/v1/sandboxes?dry_run=1", body), is_json=is_json)
         return 0
     sandbox = call("POST", "/v1/sandboxes", body)
     if is_json:

@@ -49,8 +49,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {plural}"
 
 
-def print_plan(plan: dict[str, Any]) -> None:
-    """Print the steps of a dry run; that there are none is said on standard error."""
+def print_plan(plan: dict[str, Any], *, is_json: bool = False) -> None:
+    """Print the steps of a dry run, as JSON or one on a line; that there are none is said on standard error then."""
+    if is_json:
+        print_json(plan)
+        return
     if plan["steps"]:
         print("\n".join(map(printable, plan["steps"])))
     else:

@@ -133,7 +133,8 @@ class Registry:
         self.egress.forget(sandbox.id)
         resolver = self._sandboxes.get(sandbox.id)
         if resolver is None:
-            await self.kernel(lambda: self.spares.discard_at(sandbox.netns_path))
+            if self.spares.any:
+                await self.kernel(lambda: self.spares.discard_at(sandbox.netns_path))
             if sandbox.adopted and sandbox.stack is Stack.OWN:
                 # One of an earlier daemon may have been there.
                 await self.kernel(lambda: listeners.close_in_sandbox(sandbox.netns_path))

@@ -21,6 +21,11 @@ class SpareSockets:
         self._lock = Lock()
         self._by_namespace: dict[tuple[int, int], tuple[SocketPair, str | None]] = {}
 
+    @property
+    def any(self) -> bool:
+        """Whether there are sockets at all; without spares nothing else has to be looked at."""
+        return bool(self._by_namespace)
+
     def prepare(self, netns_descriptor: int) -> None:
         """Open the sockets of a resolver inside, and make them appear at port 53."""
         opened = listeners.open_in_sandbox(NetnsPath(f"/proc/self/fd/{netns_descriptor}"), replace=False)
@@ -33,9 +38,7 @@ class SpareSockets:
 
     def discard_at(self, netns_path: NetnsPath) -> None:
         """Close the sockets in the namespace that is pinned at *netns_path*, if no sandbox has taken them."""
-        # Most have none that wait, and the look at the path costs something.
-        if self._by_namespace:
-            self._discard(netns.identity_of_path(netns_path))
+        self._discard(netns.identity_of_path(netns_path))
 
     def _discard(self, identity: tuple[int, int] | None) -> None:
         found = self._take(identity)
@@ -44,7 +47,7 @@ class SpareSockets:
 
     def take(self, netns_path: NetnsPath) -> tuple[SocketPair, str | None] | None:
         """Return the sockets of the namespace that is pinned at *netns_path*, and a warning if there is one; None if it has none."""
-        return self._take(netns.identity_of_path(netns_path)) if self._by_namespace else None
+        return self._take(netns.identity_of_path(netns_path)) if self.any else None
 
     def _take(self, identity: tuple[int, int] | None) -> tuple[SocketPair, str | None] | None:
         if identity is None:

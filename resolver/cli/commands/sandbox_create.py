@@ -51,8 +51,7 @@ def create(name: str, form: str, **given: Any) -> None:
         raise click.UsageError(str(error), click.get_current_context()) from error
     body |= {"name": name, "default_network": True}
     if given["dry_run"]:
-        plan = call("POST", "/v1/sandboxes?dry_run=1", body)
-        print_json(plan) if form == "json" else print_plan(plan)
+        print_plan(call("POST", "/v1/sandboxes?dry_run=1", body), is_json=form == "json")
         return
     made = call("POST", "/v1/sandboxes", body)
     if form == "json":

@@ -8,6 +8,7 @@ import pwd
 
 import click
 
+from netcore import limits
 from resolver.cli.changed import Changed
 from resolver.cli.client import Refused, call, find_sandbox
 from resolver.cli.command_table import TAP_ROWS
@@ -17,7 +18,6 @@ from resolver.cli.egress_files import with_files
 from resolver.cli.output import print_json, print_plan, print_warnings
 
 _ADDRESSES, _NAMES, _REACH = "Addresses", "Names", "Reach"
-_NAME_LENGTH = 15
 
 
 @group(rows=TAP_ROWS)
@@ -59,8 +59,8 @@ def create(
     The virtual machine gets its address by DHCP and by router advertisements, and its name resolves as that of a sandbox. It must have
     the MAC address that is printed. Programs such as QEMU and Firecracker open the tap by its NAME. It stays until `berth tap rm`.
     """
-    if len(name) > _NAME_LENGTH:
-        raise click.UsageError(f"{name}: the name of a link has at most {_NAME_LENGTH} characters", click.get_current_context())
+    if len(name) > limits.IFNAME_LENGTH:
+        raise click.UsageError(f"{name}: the name of a link has at most {limits.IFNAME_LENGTH} characters", click.get_current_context())
     link = {"owner": _number(user, "user") if user is not None else os.getuid(), "group": of_group and _number(of_group, "group")}
     endpoint = {"network": network_name, "ifname": name, "aliases": list(aliases), "tap": link}
     endpoint |= {key: value for key, value in (("mac_address", mac_address), ("ip", ip)) if value}
