@@ -15,6 +15,8 @@ from netcore.taps import frames
 _ETH_ALL = 0x0003
 _SO_ATTACH_FILTER, _SIOCGIFHWADDR = 26, 0x8927
 _ROOM = 1 << 16
+MOST_WAITING = 2 * _ROOM // 512
+"""Frames that wait at one socket, at most: the kernel doubles the room, and counts more than this for each (socket(7), SO_RCVBUF)."""
 
 
 def opened(ifname: str) -> socket.socket:

@@ -173,20 +173,34 @@ class _TapService:
             self._loop.remove_reader(self._socket)
             self._pause = self._loop.call_later(1 / limits.GUEST_RATE, self._go_on)
             return
-        try:
-            frame = self._socket.recv(frames.MOST)
-        except BlockingIOError:
-            return
-        except OSError:
-            # The link is down or gone; the kernel tells that too.
-            return
+        frame = self._received()
+        if frame is not None:
+            self._answer(frame)
+
+    def _go_on(self) -> None:
+        """Answer the last question that waits; the others are old, and what is asked next must not wait behind them."""
+        self._pause = None
+        self._loop.add_reader(self._socket, self._on_readable)
+        last = None
+        # No more than the queue has room for: it fills again meanwhile.
+        for _ in range(tap_socket.MOST_WAITING):
+            frame = self._received()
+            if frame is None:
+                break
+            last = frame
+        if last is not None and self._allowance.take(self._loop.time()):
+            self._answer(last)
+
+    def _received(self) -> bytes | None:
+        # BlockingIOError: nothing is there. Others: the link is down or gone, which the kernel tells as well.
+        with contextlib.suppress(OSError):
+            return self._socket.recv(frames.MOST)
+        return None
+
+    def _answer(self, frame: bytes) -> None:
         reply = self._guests.answer(self._identity, frame)
         if reply is not None:
             self._send(reply)
-
-    def _go_on(self) -> None:
-        self._pause = None
-        self._loop.add_reader(self._socket, self._on_readable)
 
     def _advertise(self) -> None:
         self._periodic = self._loop.call_later(_ADVERTISED_EACH, self._advertise)

@@ -227,8 +227,13 @@ def test_a_hostile_guest_is_held_to_its_own(lab):
     program = str(ROOT / "tests" / "support" / "frames.py")
     hears = lab.start(sys.executable, program, "hear", "eth0", "LAST", where="vm2")
     assert hears.stdout.readline() == "hearing\n"
+    # It asks for answers to everybody: they reach it, and nobody else.
+    assert lease(lab, "vm1", "-B")["ip"] == own["ip"]
     lab.run("env", f"PYTHONPATH={ROOT}", sys.executable, "-c", FORGED, first, own["ip"], own["router"], other["ip"], where="vm1")
     heard = hears.communicate(timeout=30)[0]
+    ports = [frame[68:76] for frame in heard.split() if frame[24:28] == "0800" and frame[46:48] == "11"]
+    assert f"{9:04x}{9:04x}" in ports
+    assert f"{67:04x}{68:04x}" not in ports
     assert b"LAST".hex() in heard
     assert b"MARKED".hex() not in heard
     assert "20010db80bad" not in heard
@@ -240,27 +245,32 @@ def test_a_hostile_guest_is_held_to_its_own(lab):
 
 FLOOD = """
 import select, socket, sys
-from tests.support.frames import BROADCAST, IPV4, UDP, ethernet, ipv4, octets, udp
-mac = sys.argv[1]
-question = bytes([1, 1, 6, 0]) + b"ABCD" + bytes(20) + octets(mac) + bytes(10 + 192) + bytes.fromhex("63825363350101ff")
-frame = ethernet(BROADCAST, mac, IPV4, ipv4("0.0.0.0", "255.255.255.255", UDP, udp(68, 67, question)))
+from tests.support.frames import BROADCAST, IPV4, IPV6, ROUTER_ADVERTISEMENT, UDP, ethernet, icmpv6, ipv4, octets, udp
+mac, what = sys.argv[1:]
+if what == "DHCP":
+    question = bytes([1, 1, 6, 0]) + b"ABCD" + bytes(20) + octets(mac) + bytes(10 + 192) + bytes.fromhex("63825363350101ff")
+    kind, frame = IPV4, ethernet(BROADCAST, mac, IPV4, ipv4("0.0.0.0", "255.255.255.255", UDP, udp(68, 67, question)))
+else:
+    kind, frame = IPV6, ethernet("33:33:00:00:00:02", mac, IPV6, icmpv6("::", "ff02::2", 133, bytes(4)))
 heard = 0
-with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800)) as sock:
-    sock.bind(("eth0", 0x0800))
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(kind)) as sock:
+    sock.bind(("eth0", kind))
     for number in range(20000):
         sock.send(frame)
-        while select.select([sock], [], [], 1 if number == 19999 else 0)[0]:
-            data, (_, _, kind, *_) = sock.recvfrom(2000)
-            heard += kind != 4 and data[34:38] == b"\\0\\x43\\0\\x44"
+        while select.select([sock], [], [], 20 if number == 19999 and not heard else 0)[0]:
+            data, (_, _, direction, *_) = sock.recvfrom(2000)
+            answers = data[34:38] == b"\\0\\x43\\0\\x44" if kind == IPV4 else data[54] == ROUTER_ADVERTISEMENT
+            heard += direction != 4 and answers
 print(heard)
 """
 
 
 @pytest.mark.slow
-def test_a_flood_of_questions_is_not_answered_one_by_one(lab):
+@pytest.mark.parametrize("what", ["DHCP", "router solicitations"])
+def test_a_flood_of_questions_is_not_answered_one_by_one(lab, what):
     mac = create(lab)
     guest = boot(lab, mac)
-    heard = int(lab.run("env", f"PYTHONPATH={ROOT}", sys.executable, "-c", FLOOD, mac, where="vm1").stdout)
+    heard = int(lab.run("env", f"PYTHONPATH={ROOT}", sys.executable, "-c", FLOOD, mac, what, where="vm1").stdout)
     # Twenty at once and five a second: what a busy machine takes for 20,000 does not come near this.
     assert 0 < heard < 2000
     assert lease(lab)["ip"]
