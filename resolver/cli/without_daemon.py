@@ -141,12 +141,25 @@ def _try_to_start(log: Any, directory: str, end: float) -> str | None:
                 # Nobody waits for it: it outlives this process. One that finds another daemon ends by itself.
                 process.returncode = 0
             return None
-    from resolver.rootless.holder_words import DAEMON_ENDED
-
     with open(f"{directory}/daemon.log", errors="replace") as file:
         file.seek(start)
-        output = [line for line in file.read().strip().splitlines() if not line.startswith(DAEMON_ENDED)]
+        told = _why_none(file.read(), process.poll())
+    return told if has_ended else f"it runs, but has not answered for {_START_TIMEOUT:g} s; {directory}/daemon.log ends with: {told}"
+
+
+def _why_none(log: str, code: int | None) -> str:
+    """Return what the *log* of a daemon that ended with *code*, as `subprocess.Popen` has it, says of its end."""
+    from resolver.rootless.holder_words import DAEMON_ENDED
+
+    lines = log.strip().splitlines()
+    output = [line for line in lines if not line.startswith(DAEMON_ENDED)]
     another = next((line for line in output if "another berth daemon" in line), None)
+    how = f"signal {-code}" if code is not None and code < 0 else next((end for end in lines if end not in output), "").rpartition(": ")[2]
+    if another is None and how.startswith("signal "):
+        # What it said before has nothing to do with that.
+        import signal
+
+        return f"it was ended by {signal.Signals(int(how.removeprefix('signal '))).name}"
     told = another or (output[-1] if output else "it exited without output")
     return told.removeprefix("berth: ")
 

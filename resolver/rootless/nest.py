@@ -91,15 +91,19 @@ def start(own: Places) -> Nest:
         lock = os.open(f"{own.run_dir}/{_LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise NoNest(f"{error.filename or own.run_dir}: {error.strerror}; set XDG_RUNTIME_DIR to a directory that is yours") from error
-    with os.fdopen(lock, "r+b") as file:
+    with os.fdopen(lock, "r+b", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         nest = _alive(record.decode(file.read(4096)))
         if nest is None:
             made = _make(own)
-            file.seek(0)
-            file.truncate()
-            file.write(record.encode(made))
-            file.flush()
+            try:
+                file.seek(0)
+                file.truncate()
+                file.write(record.encode(made))
+            except OSError as error:
+                # Nobody would find it.
+                os.kill(made.pid, signal.SIGKILL)
+                raise NoNest(f"{own.run_dir}/{_LOCK} can't be written: {error.strerror}") from error
             nest = _alive(made)
     if nest is None:
         raise NoNest(f"the nest has ended as soon as it had begun; {_DOCS}")

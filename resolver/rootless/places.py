@@ -47,14 +47,30 @@ def places(uid: int, environment: Mapping[str, str]) -> Places:
 
 
 def _of_user(uid: int, environment: Mapping[str, str]) -> Places:
-    home = environment.get("HOME") or "/"
+    home = environment.get("HOME") or _home_of(uid)
     # Without a login session there is none; the directory is checked before it is used (`resolver.rootless.nest`).
     common = f"/run/user/{uid}" if os.path.isdir(f"/run/user/{uid}") else f"/tmp/berth-{uid}"
-    runtime = environment.get("XDG_RUNTIME_DIR") or common
-    state = environment.get("XDG_STATE_HOME") or f"{home}/.local/state"
-    config = environment.get("XDG_CONFIG_HOME") or f"{home}/.config"
+    runtime = _absolute(environment, "XDG_RUNTIME_DIR") or common
+    state = _absolute(environment, "XDG_STATE_HOME") or f"{home}/.local/state"
+    config = _absolute(environment, "XDG_CONFIG_HOME") or f"{home}/.config"
     run_dir = f"{runtime}/berth"
     return Places(run_dir, f"{state}/berth", f"{run_dir}/netns", f"{config}/berth/berth.toml", f"{config}/berth/egress")
+
+
+def _home_of(uid: int) -> str:
+    """Return the home of a user whose environment has none, as the database of users has it."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_dir
+    except KeyError:
+        return "/"
+
+
+def _absolute(environment: Mapping[str, str], name: str) -> str | None:
+    """Return the path in a variable; None unless it is absolute, as the specification has it: others are to be ignored."""
+    path = environment.get(name, "")
+    return path if path.startswith("/") else None
 
 
 def is_nest(environment: Mapping[str, str] = os.environ) -> bool:

@@ -1,5 +1,7 @@
 """Where berth has its files, by who runs it."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from resolver.rootless.places import ROOT, places, user_of
@@ -43,3 +45,15 @@ def test_who_is_root_in_a_nest_has_the_places_of_its_user():
     inside = {**HOME, "BERTH_ROOTLESS": "1000"}
     assert places(0, inside) == places(1000, HOME)
     assert (user_of(0, inside), user_of(0, HOME), user_of(1001, inside), user_of(0, {"BERTH_ROOTLESS": "x"})) == (1000, 0, 1001, 0)
+
+
+def test_home_that_the_environment_lacks_is_that_of_the_database_of_users(monkeypatch):
+    # Of the user outside: who is root in a nest is not the host's root.
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: SimpleNamespace(pw_dir=f"/home/of{uid}"))
+    for uid, environment in ((1000, {}), (1000, {"HOME": ""}), (0, {"BERTH_ROOTLESS": "1000"})):
+        assert places(uid, environment).state_dir == "/home/of1000/.local/state/berth"
+
+
+def test_directories_that_are_not_absolute_are_as_if_they_were_not_set():
+    given = {**HOME, "XDG_RUNTIME_DIR": "r", "XDG_STATE_HOME": "./s", "XDG_CONFIG_HOME": "c"}
+    assert places(1000, given) == places(1000, HOME)

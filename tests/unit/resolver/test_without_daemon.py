@@ -212,3 +212,24 @@ def test_a_question_that_is_cut_off_is_asked_again_and_a_change_is_not(answering
     with pytest.raises(Unanswered, match="this may be done or not"):
         client.call("POST", "/v1/sandboxes", {})
     assert daemon.requests == ["GET", "GET", "POST"]
+
+
+ENDED = "berth: the daemon has ended: "
+STARTS = 'time=2026-11-27T20:31:06Z level=info msg="names are answered"\n'
+
+
+@pytest.mark.parametrize(
+    ("log", "code", "why"),
+    [
+        ("", 1, "it exited without output"),
+        ("", None, "it exited without output"),
+        ("a warning\nberth: a setting is wrong\n", 2, "a setting is wrong"),
+        (f"berth: a setting is wrong\n{ENDED}exit code 2\n", 1, "a setting is wrong"),
+        # Those of a nest, whose holder notes how they end, and those of root.
+        (f"{STARTS}{ENDED}signal 24\n", 1, "it was ended by SIGXCPU"),
+        (STARTS, -9, "it was ended by SIGKILL"),
+        (f"berth: another berth daemon runs\n{ENDED}signal 15\n", 1, "another berth daemon runs"),
+    ],
+)
+def test_why_there_is_no_daemon(log, code, why):
+    assert without_daemon._why_none(log, code) == why
