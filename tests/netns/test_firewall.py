@@ -199,12 +199,13 @@ def test_busy_port_is_refused_with_its_holder_and_nothing_is_left(lab):
 def test_routed_network_opens_published_ports_without_nat(lab):
     lab.berth("network", "create", "-o", "gateway_mode_ipv4=routed", "r")
     lab.berth("run", "-d", "--name", "r1", "--network", "r", "-p", "80", "--", *SERVER)
-    lab.start("true")
     target = ip(lab, "r1")
     lab.run("ip", "route", "replace", f"{target}/32", "via", HOST_ADDRESS, where="outside")
+    lab.wait_for(lambda: reaches(lab, "r1", "http://127.0.0.1/"))
     assert reaches(lab, "outside", f"http://{target}/")
     assert lab.run("ping", "-c1", "-W1", target, where="outside", check=False).returncode == 0
     lab.berth("exec", "r1", "sh", "-c", "python3 -m http.server 81 >/dev/null 2>&1 &")
+    lab.wait_for(lambda: reaches(lab, "r1", "http://127.0.0.1:81/"))
     assert not reaches(lab, "outside", f"http://{target}:81/")
     lab.berth("rm", "r1")
     lab.berth("network", "rm", "r")
