@@ -63,7 +63,8 @@ class HostWatcher:
         while True:
             is_poll = False
             try:
-                await asyncio.wait_for(self._changed.wait(), limits.SYSCTL_POLL)
+                async with asyncio.timeout(limits.SYSCTL_POLL):
+                    await self._changed.wait()
             except TimeoutError:
                 is_poll = self._loop.time() >= next_poll
                 if not is_poll and not await self._uplinks.is_reset():

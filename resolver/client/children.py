@@ -53,12 +53,14 @@ async def end(process: asyncio.subprocess.Process, patience: float) -> None:
     if process.returncode is None:
         _signal(process, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ended(process), patience)
+            async with asyncio.timeout(patience):
+                await ended(process)
     while process.returncode is None:
         if not kill_below(process.pid):
             _signal(process, signal.SIGKILL)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ended(process), _LOOK)
+            async with asyncio.timeout(_LOOK):
+                await ended(process)
 
 
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:

@@ -82,7 +82,8 @@ class Command:
 
     async def _end_after(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ended(self._process), seconds)
+            async with asyncio.timeout(seconds):
+                await ended(self._process)
             return
         self.timed_out = True
         await uninterrupted(end(self._process, self._grace))

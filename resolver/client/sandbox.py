@@ -96,7 +96,8 @@ class Sandbox:
         assert keeper.stdin is not None
         keeper.stdin.close()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ended(keeper), _PATIENCE)
+            async with asyncio.timeout(_PATIENCE):
+                await ended(keeper)
         if keeper.returncode is None:
             await end(keeper, self._grace)
             # It could not do it by itself.

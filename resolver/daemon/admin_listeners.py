@@ -100,7 +100,8 @@ class Listener:
         while (self._tasks or self._silent) and self._loop.time() < end:
             self._heard.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._heard.wait(), end - self._loop.time())
+                async with asyncio.timeout(end - self._loop.time()):
+                    await self._heard.wait()
 
     def _accept(self, listening: socket.socket) -> None:
         try:

@@ -147,7 +147,8 @@ class Events:
         if until is None:
             return await queue.get()
         try:
-            event = await asyncio.wait_for(queue.get(), max(until - self._clock(), 0.0))
+            async with asyncio.timeout(max(until - self._clock(), 0.0)):
+                event = await queue.get()
         except TimeoutError:
             return None
         return event if event is None or event.time <= until else None

@@ -57,7 +57,8 @@ class HttpApi:
             return True
         self._changes_done.clear()
         try:
-            await asyncio.wait_for(self._changes_done.wait(), within)
+            async with asyncio.timeout(within):
+                await self._changes_done.wait()
         except TimeoutError:
             return False
         return True

@@ -21,7 +21,8 @@ async def wait_until_idle(
     quiet = 0.0
     while quiet < quiet_for:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), poll)
+            async with asyncio.timeout(poll):
+                await stop.wait()
             return False
         quiet = 0.0 if is_busy() else quiet + poll
     return True

@@ -116,7 +116,8 @@ class Restoration:
     async def _follow(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), limits.SET_ASIDE_RETRY)
+                async with asyncio.timeout(limits.SET_ASIDE_RETRY):
+                    await self._wake.wait()
             self._wake.clear()
             if self._controller.set_aside.all() or self._records.is_overdue:
                 await self.retry()

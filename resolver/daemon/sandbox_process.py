@@ -47,7 +47,8 @@ async def end(
             with contextlib.suppress(ProcessLookupError):
                 _send(leader.pid if is_init else None, pidfd, sent)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(ended.wait(), patience)
+                async with asyncio.timeout(patience):
+                    await ended.wait()
                 return
         log.warning("process of a sandbox does not end pid=%d", leader.pid)
     except PermissionError as error:

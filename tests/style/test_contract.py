@@ -141,6 +141,12 @@ def _reaches_past_netlink(tree):
     return any(text == "nft" or text.startswith("libnftables.") for text in texts)
 
 
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_a_task_that_is_cancelled_ends(path):
+    """`asyncio.wait_for` of Python 3.11 swallows a cancellation that comes in the turn in which what it waits for is done."""
+    assert not re.search(r"\basyncio\.wait_for\b", path.read_text()), "use asyncio.timeout"
+
+
 def test_nftables_is_reached_by_netlink_alone():
     assert [name(path) for path in MODULES if _reaches_past_netlink(ast.parse(path.read_text()))] == []
 

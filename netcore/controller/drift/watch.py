@@ -65,7 +65,8 @@ class DriftWatch:
     async def _follow(self) -> None:
         while True:
             try:
-                await asyncio.wait_for(self._woken.wait(), max(0.0, self._rounds.next_turn() - self._loop.time()))
+                async with asyncio.timeout(max(0.0, self._rounds.next_turn() - self._loop.time())):
+                    await self._woken.wait()
             except TimeoutError:
                 turns = self._rounds.take(self._loop.time())
                 self._dirty.update(turns)

@@ -78,7 +78,8 @@ class Follower:
                 self._woken.clear()
                 wait = await self._step()
                 try:
-                    await asyncio.wait_for(self._woken.wait(), wait)
+                    async with asyncio.timeout(wait):
+                        await self._woken.wait()
                 except TimeoutError:
                     continue
                 # Its source may tell of another process.
