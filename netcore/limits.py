@@ -60,6 +60,9 @@ HELD_PORTS = 4096
 PROXY_BACKLOG = 128
 """Connections that wait to be accepted on a published port that is relayed."""
 
+ACCEPT_PAUSE, ACCEPT_TOLD_AGAIN = 0.5, 60.0
+"""Seconds before the next attempt to accept a connection when no descriptor is free, and until the log says so again."""
+
 PROXY_CONNECTIONS = 1024
 """Connections at once through one relayed port; each costs two descriptors. Further ones are reset."""
 

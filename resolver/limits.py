@@ -248,9 +248,6 @@ API_STREAMS = 128
 API_HANDSHAKE = 10.0
 """Seconds that a client of the admin API over TCP may take for TLS."""
 
-API_ACCEPT_PAUSE = 0.5
-"""Seconds before the next attempt to accept a connection when no descriptor is free."""
-
 RUN_DIRECTORY_LOOK = 1.0
 """Seconds between looks whether the admin sockets and the keeper's are still there."""
 

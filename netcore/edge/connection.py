@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -34,6 +35,8 @@ class Edge:
                 octets, descriptors = self._ask(request)
         (code,) = _ERRNO.unpack(octets)
         if code or not descriptors:
+            # It was made, and there is no descriptor left for it here.
+            code = code or errno.EMFILE
             raise OSError(code, os.strerror(code))
         return socket.socket(fileno=descriptors[0])
 

@@ -28,7 +28,7 @@ import _socket
 import posix
 import select
 import sys
-from time import monotonic
+from time import monotonic, sleep
 
 VERSION = 1
 PACKET = 65_536
@@ -45,6 +45,8 @@ HOLD = 60.0
 """Seconds of `hold` until a daemon says otherwise; also how long a keeper waits for its first daemon."""
 _LOOK = 10.0
 """Seconds between looks whether the path still leads here, while no daemon is there."""
+_SHORT_PAUSE = 0.05
+"""Seconds before another daemon is welcomed where no descriptor is left."""
 _SEND_WITHIN = 5
 """Seconds for a daemon to read a reply; then it is cut off."""
 
@@ -103,6 +105,8 @@ class Keeper:
         try:
             descriptor, _ = self._listener._accept()  # type: ignore[attr-defined] # noqa: SLF001 (the socket module is not here)
         except OSError:
+            # No descriptor is left, say, and who waits is still there.
+            sleep(_SHORT_PAUSE)
             return
         self._welcome(_socket.socket(fileno=descriptor))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import functools
 import os
 import socket
@@ -14,6 +13,7 @@ from typing import Any
 
 from netcore import limits
 from netcore.keeper.kept_sockets import KeptSockets
+from netcore.relay.accepting import Accepting
 from netcore.relay.carried import DESCRIPTORS, Carried
 from netcore.relay.clients import IsInternalClient, Peer, RelayRule, Target
 from netcore.relay.shares import Shares, source_of
@@ -29,7 +29,7 @@ class TcpRelay:
     """
 
     __slots__ = (
-        "_carried", "_is_internal_client", "_is_left", "_keeps_source", "_kept", "_listener", "_loop", "_name", "_open", "_shares", "rule"
+        "_accepting", "_carried", "_is_internal_client", "_is_left", "_keeps_source", "_kept", "_loop", "_name", "_open", "_shares", "rule"
     )  # fmt: skip
 
     def __init__(
@@ -45,7 +45,6 @@ class TcpRelay:
         self._keeps_source = keeps_source
         self._is_internal_client = is_internal_client
         self._loop = asyncio.get_running_loop()
-        self._listener = listener
         self._open: set[asyncio.Task[None]] = set()
         self._shares = Shares(limits.PROXY_CONNECTIONS_PER_SOURCE, limits.PROXY_CONNECTIONS)
         self._carried: set[Carried] = set()
@@ -54,24 +53,15 @@ class TcpRelay:
         # By the listener, which stays the same socket when another daemon goes on with it.
         self._name = f"relayed/{cookie(listener)}/"
         self._go_on()
-        self._loop.add_reader(listener.fileno(), self._accept)
+        self._accepting = Accepting(listener, self._take, limits.PROXY_BACKLOG, f"published port {listener.getsockname()[1]}")
 
-    def _accept(self) -> None:
-        for _ in range(limits.PROXY_BACKLOG):
-            try:
-                client, peer = self._listener.accept()
-            except OSError as error:
-                # No more clients, or they are gone already, or no descriptor is left: those in the backlog are accepted later.
-                if error.errno == errno.EINVAL:
-                    # Somebody has destroyed the socket (`ss -K`), which then is always ready.
-                    self._loop.remove_reader(self._listener.fileno())
-                return
-            client.setblocking(False)
-            source = source_of(peer)
-            if not self.rule.accepts(peer, self._is_internal_client) or not self._shares.take(source):
-                _reset(client)
-                continue
-            self._note(self._carry(client, peer if self._keeps_source else None), source)
+    def _take(self, client: socket.socket, peer: Peer) -> None:
+        client.setblocking(False)
+        source = source_of(peer)
+        if not self.rule.accepts(peer, self._is_internal_client) or not self._shares.take(source):
+            _reset(client)
+            return
+        self._note(self._carry(client, peer if self._keeps_source else None), source)
 
     def _note(self, work: Coroutine[Any, Any, None], source: str) -> None:
         """Do *work*, which carries a connection of *source*."""
@@ -82,6 +72,7 @@ class TcpRelay:
     def _ended(self, source: str, task: asyncio.Task[None]) -> None:
         self._open.discard(task)
         self._shares.give_back(source)
+        self._accepting.try_again()
 
     async def _carry(self, client: socket.socket, peer: Peer | None) -> None:
         """Relay one connection until both of its sides have ended, or have been silent for too long."""
@@ -175,7 +166,7 @@ class TcpRelay:
             await asyncio.wait([carried.over], timeout=min(left, limits.PROXY_HALF_CLOSED))
 
     def close(self) -> None:
-        self._loop.remove_reader(self._listener.fileno())
+        self._accepting.close()
         for task in self._open:
             task.cancel()
 

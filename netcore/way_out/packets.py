@@ -92,7 +92,7 @@ def echo_reply(source: IPAddress, destination: IPAddress, number: int, reply: by
 
 def refusal_of_connection(opening: Segment, packet: bytes, code: int) -> bytes | None:
     """Return what a client gets whose connection failed outside with the errno *code*; None: nothing, as from outside."""
-    if code in (errno.ECONNREFUSED, errno.ECONNRESET):
+    if code in (errno.ECONNREFUSED, errno.ECONNRESET, errno.EMFILE, errno.ENFILE):
         return write(
             Segment(
                 source=opening.destination, destination=opening.source,

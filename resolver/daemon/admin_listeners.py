@@ -26,6 +26,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from netcore.kernel import files, process
+from netcore.relay.accepting import Accepting
 from resolver import limits
 from resolver.daemon import api_tls
 from resolver.daemon.admission import Admission, Peer, Scope
@@ -65,6 +66,7 @@ class Listener:
         self._admission = admission
         self._tls = tls
         self._socket: socket.socket | None = None
+        self._accepting: Accepting | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         # Whoever has connected and sent nothing yet.
         self._silent: set[_Connection] = set()
@@ -75,21 +77,23 @@ class Listener:
         self.close()
         listening.setblocking(False)
         self._socket = listening
-        self._loop.add_reader(listening, self._accept, listening)
+        self._accepting = Accepting(listening, self._take, 1, "admin API")
 
     def close(self) -> None:
         """Accept no more."""
+        if self._accepting is not None:
+            self._accepting.close()
+            self._accepting = None
         if self._socket is not None:
-            self._loop.remove_reader(self._socket)
             self._socket.close()
             self._socket = None
 
     async def finish(self) -> None:
         """Accept those who have connected already, and nobody else; wait a moment for their requests, so that each has an answer."""
         listening = self._socket
-        if listening is None:
+        if listening is None or self._accepting is None:
             return
-        self._loop.remove_reader(listening)
+        self._accepting.close()
         self._take_all(listening)
         # Who connects from now on is refused at once. Who came in between stays in the queue of a Unix socket.
         with contextlib.suppress(OSError):
@@ -102,19 +106,6 @@ class Listener:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(end - self._loop.time()):
                     await self._heard.wait()
-
-    def _accept(self, listening: socket.socket) -> None:
-        try:
-            accepted, address = listening.accept()
-        except BlockingIOError:
-            return
-        except OSError as error:
-            # Mostly no descriptor is free: the one who waits is served when one is.
-            log.warning("admin API can't accept a connection reason=%s", error.strerror)
-            self._loop.remove_reader(listening)
-            self._loop.call_later(limits.API_ACCEPT_PAUSE, self._accept_again, listening)
-            return
-        self._take(accepted, address)
 
     def _take_all(self, listening: socket.socket) -> None:
         """Serve everybody who is in the queue of *listening*."""
@@ -139,10 +130,6 @@ class Listener:
     def _has_sent(self, connection: _Connection) -> None:
         self._silent.discard(connection)
         self._heard.set()
-
-    def _accept_again(self, listening: socket.socket) -> None:
-        if self._socket is listening:
-            self._loop.add_reader(listening, self._accept, listening)
 
     async def _serve(self, accepted: socket.socket, peer: Peer) -> None:
         server = self._runner.server

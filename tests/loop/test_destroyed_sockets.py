@@ -63,7 +63,7 @@ async def test_a_destroyed_listener_of_a_resolver_does_not_keep_the_loop_busy(li
 async def test_a_destroyed_listener_of_a_relay_does_not_keep_the_loop_busy(listener):
     target = ip_address("127.0.0.1"), 9
     relay, accepts = TcpRelay(listener, RelayRule((target,), frozenset({Clients.IPV4})), lambda *_: False, KeptSockets("", 0)), []
-    accept = relay._accept
+    accept = relay._accepting._accept
     loop = asyncio.get_running_loop()
     loop.remove_reader(listener.fileno())
     loop.add_reader(listener.fileno(), lambda: (accepts.append(1), accept()))
