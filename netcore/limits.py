@@ -372,10 +372,13 @@ EGRESS_RECORDS = 256
 """Sandboxes of which it is kept what they have used, with `EGRESS_RULES` rules each; the oldest go first."""
 
 WAY_OUT_CONNECTIONS = 16_384
-"""Connections from one nest to the outside at once."""
+"""Connections from one nest to the outside at once. One sandbox has half of them at most; when half are taken, each an equal share."""
 
-WAY_OUT_DESCRIPTORS = 8
-"""Descriptors of one such connection: two sockets, four ends of pipes, and room for others."""
+WAY_OUT_DESCRIPTORS, WAY_OUT_FLOW_DESCRIPTORS = 6, 2
+"""Descriptors of one such connection, two sockets and four ends of pipes, and of a pair that exchanges datagrams."""
+
+WAY_OUT_OWN_DESCRIPTORS = 32
+"""Descriptors that the way out has for itself: about 20, and some for what comes and is refused."""
 
 WAY_OUT_BACKLOG = 1024
 """Connections that were answered and are not accepted yet."""
@@ -384,10 +387,16 @@ WAY_OUT_READY = 10.0
 """Seconds for a client to take a connection that the outside has taken."""
 
 WAY_OUT_FLOWS = 4096
-"""Pairs of client and server that exchange datagrams; the one that was silent for longest gives way."""
+"""Pairs of client and server that exchange datagrams, with shares as above."""
 
 WAY_OUT_PINGS = 256
-"""Programs that ping, times addresses."""
+"""Programs that ping, times addresses, with shares as above."""
+
+WAY_OUT_GIVES_WAY = 5.0
+"""Seconds of silence after which a sandbox's own flow of datagrams or ping gives way to a new one of the same sandbox."""
+
+WAY_OUT_REPORT, WAY_OUT_TOLD_AGAIN = 1.0, 60.0
+"""Seconds between two reports to the daemon, and until the log says again that a sandbox has its share."""
 
 WAY_OUT_UNANSWERED, WAY_OUT_IDLE = 30.0, 180.0
 """Seconds of silence after which a flow of datagrams ends: before the first answer, and after it (as nf_conntrack_udp_timeout)."""

@@ -1,4 +1,4 @@
-"""Connection tracking: delete the entries of an address or a host port, so that no connection goes on to an old peer.
+"""Connection tracking: delete the entries of an address or a host port, so that no connection goes on to an old peer; who began one.
 
 The kernel finds them by its own filter where that does what it should (`flow_filter`), and else the table is looked through here.
 
@@ -11,6 +11,8 @@ import contextlib
 import errno
 import struct
 from collections.abc import Collection
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 from netcore import limits
 from netcore.desired.flows import Flows
@@ -18,9 +20,22 @@ from netcore.errors import KernelError
 from netcore.kernel import flow_filter, sysctl
 from netcore.kernel.flow_filter import DELETE, GET, PROTOCOLS, Choice, Part
 from netcore.kernel.netlink import NetlinkSocket, Request, attr, find, nested
+from netcore.model import IPAddress
 
 _FILTERED_PORTS = ("tcp", "udp")
 _COUNT = "net/netfilter/nf_conntrack_count"
+_PINGS = {1: (4, 0), 58: (7, 129)}
+"""ICMP and ICMPv6 → the type of the attribute with a ping's number, which those with type and code follow; type of the reply."""
+
+
+class TranslatedFlow(NamedTuple):
+    """What a flow bears behind the host. *source_port*: of a ping its number."""
+
+    protocol: int
+    source: IPAddress
+    source_port: int
+    destination: IPAddress
+    destination_port: int
 
 
 def forget(netlink: NetlinkSocket, flows: Flows) -> None:
@@ -29,6 +44,33 @@ def forget(netlink: NetlinkSocket, flows: Flows) -> None:
         return
     with contextlib.suppress(KernelError):
         flush(netlink, flows, flow_filter.honoured())
+
+
+def client_behind(netlink: NetlinkSocket, flow: TranslatedFlow) -> IPAddress | None:
+    """Return who began *flow*, before its address was translated; None if that is not known. One request."""
+    family = flow.source.version
+    reply = nested(
+        flow_filter.TUPLE_REPLY,
+        nested(flow_filter.TUPLE_IP, *map(attr, flow_filter.ends(family), (flow.destination.packed, flow.source.packed))),
+        nested(flow_filter.TUPLE_PROTO, attr(flow_filter.PROTO_NUM, bytes([flow.protocol])), *_reply_numbers(flow)),
+    )
+    with contextlib.suppress(KernelError, OSError):
+        found = netlink.get(Request(GET, 0, flow_filter.head(family) + reply, "look up", "conntrack entry"))
+        packed = find(found[20:], flow_filter.TUPLE_ORIG, flow_filter.TUPLE_IP, flow_filter.ends(family)[0])
+        if packed is not None:
+            return IPv4Address(packed) if family == 4 else IPv6Address(packed)
+    return None
+
+
+def _reply_numbers(flow: TranslatedFlow) -> list[bytes]:
+    """Return what the replies of *flow* bear: the ports, or the number of a ping and the type of its reply."""
+    if flow.protocol in _PINGS:
+        first, reply = _PINGS[flow.protocol]
+        return [attr(first, struct.pack("!H", flow.source_port)), attr(first + 1, bytes([reply])), attr(first + 2, b"\0")]
+    return [
+        attr(flow_filter.SOURCE_PORT, struct.pack("!H", flow.destination_port)),
+        attr(flow_filter.DESTINATION_PORT, struct.pack("!H", flow.source_port)),
+    ]
 
 
 def flush(netlink: NetlinkSocket, flows: Flows, honoured: Collection[Choice]) -> None:

@@ -24,7 +24,10 @@ def source_of(peer: Peer) -> str:
 
 
 class Shares:
-    """*each*: places that one source may have. When half of *all* are taken, each source may have an equal share."""
+    """*each*: places that one source may have. When half of *all* are taken, each source may have an equal share.
+
+    Of the last quarter nobody gets more than is left for others then: whoever has several sources still leaves some.
+    """
 
     __slots__ = ("_all", "_count", "_each", "_taken")
 
@@ -40,6 +43,8 @@ class Shares:
         if own >= self._each or self._count >= self._all:
             return False
         if self._count >= self._all // 2 and own >= self._all // (len(self._taken) + 1):
+            return False
+        if self._count >= self._all * 3 // 4 and own >= self._all - self._count:
             return False
         self._taken[source] = own + 1
         self._count += 1

@@ -10,10 +10,14 @@ import socket
 
 from netcore import limits
 from netcore.edge.connection import Edge
+from netcore.kernel.conntrack import TranslatedFlow
 from netcore.model import IPAddress
 from netcore.way_out import packets
+from netcore.way_out.ledger import Ledger
 from netcore.way_out.packets import Echo
-from netcore.way_out.tcp import Send
+from netcore.way_out.places import Places
+from netcore.way_out.report import Kind
+from netcore.way_out.tcp import ClientOf, Send
 
 _DATAGRAM = 65_535
 _Key = tuple[IPAddress, IPAddress, int]
@@ -22,39 +26,58 @@ _Key = tuple[IPAddress, IPAddress, int]
 class PingWayOut:
     """*to_client*: sends a packet in the place of who is pinged. *most*: sockets at once."""
 
-    def __init__(self, edge: Edge, to_client: Send, most: int) -> None:
+    def __init__(self, edge: Edge, to_client: Send, client_of: ClientOf, ledger: Ledger, most: int) -> None:
         self._edge = edge
         self._to_client = to_client
-        self._most = most
+        self._client_of = client_of
+        self._ledger = ledger
         self._loop = asyncio.get_running_loop()
+        self._places: Places[_Key] = Places(most, self._close, self._loop.time)
         self._sockets: dict[_Key, tuple[socket.socket, Echo]] = {}
+        ledger.count(Kind.PINGS, lambda: len(self._places))
         self._last: dict[_Key, float] = {}
         self._clock = self._loop.call_later(limits.WAY_OUT_LOOK, self._expire)
 
     def take(self, echo: Echo) -> None:
         """Send an echo request of the nest outside."""
         key = (echo.source, echo.destination, echo.number)
+        if key not in self._sockets and not self._begin(key, echo):
+            return
+        self._places.use(key)
+        self._last[key] = self._loop.time()
+        sock, _ = self._sockets[key]
+        self._sockets[key] = sock, echo
         try:
-            sock = self._sockets[key][0] if key in self._sockets else self._open(echo)
-            self._sockets[key] = sock, echo
-            self._last[key] = self._loop.time()
             sock.send(echo.message)
         except BlockingIOError:
             return
         except OSError as error:
             self._refused(echo, error)
 
-    def _open(self, echo: Echo) -> socket.socket:
-        if len(self._sockets) >= self._most:
-            self._close(min(self._last, key=lambda key: self._last[key]))
-        family, protocol = (socket.AF_INET, packets.ICMP) if echo.source.version == 4 else (socket.AF_INET6, packets.ICMPV6)
-        sock = self._edge.open(family, socket.SOCK_DGRAM, protocol)
+    def _begin(self, key: _Key, echo: Echo) -> bool:
+        """Return whether there is a socket for *key* now."""
+        protocol = packets.ICMP if echo.source.version == 4 else packets.ICMPV6
+        client = self._client_of(TranslatedFlow(protocol, echo.source, echo.number, echo.destination, 0))
+        self._ledger.changed()
+        if not self._places.take(client, key):
+            self._ledger.refused(Kind.PINGS, client)
+            return False
+        try:
+            self._sockets[key] = self._open(echo, protocol), echo
+        except OSError as error:
+            self._places.ended(key)
+            self._refused(echo, error)
+            return False
+        self._loop.add_reader(self._sockets[key][0].fileno(), self._answered, key)
+        return True
+
+    def _open(self, echo: Echo, protocol: int) -> socket.socket:
+        sock = self._edge.open(socket.AF_INET if echo.source.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM, protocol)
         try:
             sock.connect((str(echo.destination), 0))
         except BaseException:
             sock.close()
             raise
-        self._loop.add_reader(sock.fileno(), self._answered, (echo.source, echo.destination, echo.number))
         return sock
 
     def _answered(self, key: _Key) -> None:
@@ -79,6 +102,7 @@ class PingWayOut:
     def _close(self, key: _Key) -> None:
         sock, _ = self._sockets.pop(key)
         del self._last[key]
+        self._places.ended(key)
         self._loop.remove_reader(sock.fileno())
         sock.close()
 

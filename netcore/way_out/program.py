@@ -1,7 +1,7 @@
 """The way out of a nest: the process that carries what leaves it, by sockets of the edge. No right of the host's is needed.
 
-`python -m netcore.way_out.program EDGE READY`, in the nest's network namespace. EDGE: path of the edge's socket. READY: descriptor that
-is closed when packets can leave.
+`python -m netcore.way_out.program EDGE READY REPORT`, in the nest's network namespace. EDGE: path of the edge's socket. READY: descriptor
+that is closed when packets can leave. REPORT: path of what it tells the daemon (`report`).
 
     sandbox ─ bridge ─ the nest's routing and firewall ─ uplink0 ═ nest0 ─ sockets of this process ┊ sockets of the edge ─ outside
 
@@ -19,6 +19,7 @@ import os
 import resource
 import socket
 import sys
+from collections.abc import Callable
 from ipaddress import ip_address
 
 import uvloop
@@ -26,13 +27,17 @@ import uvloop
 from netcore import limits
 from netcore.edge.connection import Edge
 from netcore.kernel import netns
-from netcore.kernel.netlink import ROUTE, NetlinkSocket
+from netcore.kernel.conntrack import TranslatedFlow, client_behind
+from netcore.kernel.netlink import NETFILTER, ROUTE, NetlinkSocket
 from netcore.kernel.packet_log import PacketLog
 from netcore.kernel.raw_packets import RawPackets
 from netcore.look import segments
 from netcore.way_out import namespace, packets
 from netcore.way_out.host_routes import HostRoutesInNest
+from netcore.way_out.ledger import Ledger
 from netcore.way_out.ping import PingWayOut
+from netcore.way_out.report import Kind
+from netcore.way_out.room import Room, room_for
 from netcore.way_out.rules import AGAIN_MAC, GROUP, HERE_MAC
 from netcore.way_out.tcp import TcpWayOut
 from netcore.way_out.udp import UdpWayOut
@@ -41,15 +46,17 @@ log = logging.getLogger(__name__)
 
 
 class _WayOut:
-    """*frames*: a packet socket in the nest."""
+    """*frames*, *flows*: sockets in the nest, for packets and for what it tracks. *report*: path."""
 
-    def __init__(self, edge: Edge, frames: socket.socket, most: int) -> None:
+    def __init__(self, edge: Edge, frames: socket.socket, flows: NetlinkSocket, report: str, room: Room) -> None:
         self._frames = frames
+        self._flows = flows
         self._raw = RawPackets()
         self._log = PacketLog(GROUP)
-        self._tcp = TcpWayOut(edge, self._again, self._to_client, most)
-        self._udp = UdpWayOut(edge, self._to_client, min(most, limits.WAY_OUT_FLOWS))
-        self._ping = PingWayOut(edge, self._to_client, limits.WAY_OUT_PINGS)
+        ledger = Ledger(report, {Kind.CONNECTIONS: room.connections, Kind.FLOWS: room.flows, Kind.PINGS: room.pings})
+        self._tcp = TcpWayOut(edge, self._again, self._to_client, self._client_of, ledger, room.connections)
+        self._udp = UdpWayOut(edge, self._to_client, self._client_of, ledger, room.flows)
+        self._ping = PingWayOut(edge, self._to_client, self._client_of, ledger, room.pings)
         asyncio.get_running_loop().add_reader(self._log.fileno(), self._read)
 
     def _read(self) -> None:
@@ -63,6 +70,9 @@ class _WayOut:
             elif (told := packets.unreachable(logged.packet, errno.EPROTONOSUPPORT)) is not None:
                 self._to_client(told)
 
+    def _client_of(self, flow: TranslatedFlow) -> str:
+        return str(client_behind(self._flows, flow) or flow.source)
+
     def _again(self, packet: bytes) -> None:
         with contextlib.suppress(OSError):
             self._frames.send(namespace.frame(AGAIN_MAC, HERE_MAC, packet))
@@ -71,17 +81,17 @@ class _WayOut:
         self._raw.send(packet, ip_address(packet[16:20] if packet[0] >> 4 == 4 else packet[24:40]))
 
 
-async def _main(edge: Edge, frames: socket.socket, most: int, routes: HostRoutesInNest, ready: int) -> None:
-    way_out = _WayOut(edge, frames, most)
+async def _main(way_out: Callable[[], _WayOut], routes: HostRoutesInNest, ready: int) -> None:
+    serving = way_out()
     routes.follow()
     os.close(ready)
     await asyncio.Event().wait()
-    del way_out
+    del serving
 
 
 def main() -> None:
     """Serve for ever."""
-    edge, ready = Edge(sys.argv[1]), int(sys.argv[2])
+    edge, ready, report = Edge(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     os.set_inheritable(ready, False)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -89,10 +99,10 @@ def main() -> None:
     nest = os.open(netns.OWN, os.O_RDONLY | os.O_CLOEXEC)
     frames = namespace.prepare(nest)
     routes = HostRoutesInNest(edge, netns.run_inside(nest, lambda: NetlinkSocket(ROUTE)))
+    flows = netns.run_inside(nest, lambda: NetlinkSocket(NETFILTER))
     routes.settle()
     os.close(nest)
-    most = min(limits.WAY_OUT_CONNECTIONS, hard // limits.WAY_OUT_DESCRIPTORS)
-    uvloop.run(_main(edge, frames, most, routes, ready))
+    uvloop.run(_main(lambda: _WayOut(edge, frames, flows, report, room_for(hard)), routes, ready))
 
 
 if __name__ == "__main__":

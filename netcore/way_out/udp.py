@@ -11,9 +11,13 @@ from ipaddress import ip_address
 
 from netcore import limits
 from netcore.edge.connection import Edge
+from netcore.kernel.conntrack import TranslatedFlow
 from netcore.relay.transparent import make_transparent
 from netcore.way_out import packets
-from netcore.way_out.tcp import Send, listener
+from netcore.way_out.ledger import Ledger
+from netcore.way_out.places import Places
+from netcore.way_out.report import Kind
+from netcore.way_out.tcp import ClientOf, Send, listener
 
 _DATAGRAM, _CONTROL = 65_535, 256
 _IP_RECVORIGDSTADDR, _IPV6_RECVORIGDSTADDR = 20, 74
@@ -23,14 +27,17 @@ _Key = tuple[str, int, str, int]
 
 
 class UdpWayOut:
-    """*to_client*: sends a packet in the place of a server. *most*: flows; the one that was silent for longest gives way."""
+    """*to_client*: sends a packet in the place of a server. *most*: flows at once."""
 
-    def __init__(self, edge: Edge, to_client: Send, most: int) -> None:
+    def __init__(self, edge: Edge, to_client: Send, client_of: ClientOf, ledger: Ledger, most: int) -> None:
         self._edge = edge
         self._to_client = to_client
-        self._most = most
+        self._client_of = client_of
+        self._ledger = ledger
         self._loop = asyncio.get_running_loop()
         self._flows: dict[_Key, _Flow] = {}
+        self._places: Places[_Key] = Places(most, lambda key: self._flows[key].close(), self._loop.time)
+        ledger.count(Kind.FLOWS, lambda: len(self._places))
         for family in (socket.AF_INET, socket.AF_INET6):
             listening = listener(family, socket.SOCK_DGRAM)
             if family == socket.AF_INET:
@@ -55,11 +62,16 @@ class UdpWayOut:
                 flow.to_outside(data)
 
     def _begin(self, key: _Key, length: int) -> _Flow | None:
-        if len(self._flows) >= self._most:
-            min(self._flows.values(), key=lambda flow: flow.last).close()
+        client = self._client_of(TranslatedFlow(socket.IPPROTO_UDP, ip_address(key[0]), key[1], ip_address(key[2]), key[3]))
+        self._ledger.changed()
+        if not self._places.take(client, key):
+            # Lost, as on a full line.
+            self._ledger.refused(Kind.FLOWS, client)
+            return None
         try:
-            flow = _Flow(self._edge, key, self._refused, self._ended)
+            flow = _Flow(self._edge, key, self._refused, self._places.use, self._ended)
         except OSError as error:
+            self._places.ended(key)
             self._refused(key, length, error.errno or 0)
             return None
         self._flows[key] = flow
@@ -72,7 +84,8 @@ class UdpWayOut:
             self._to_client(told)
 
     def _ended(self, key: _Key) -> None:
-        self._flows.pop(key, None)
+        del self._flows[key]
+        self._places.ended(key)
 
     def _expire(self) -> None:
         now = self._loop.time()
@@ -96,11 +109,19 @@ def _original(control: list[tuple[int, int, bytes]]) -> tuple[str, int] | None:
 class _Flow:
     """What one client says to one server. *patience*: seconds of silence after which it ends."""
 
-    __slots__ = ("_ended", "_inside", "_key", "_length", "_loop", "_outside", "_refused", "last", "patience")
+    __slots__ = ("_ended", "_inside", "_key", "_length", "_loop", "_outside", "_refused", "_used", "last", "patience")
 
-    def __init__(self, edge: Edge, key: _Key, refused: Callable[[_Key, int, int], None], ended: Callable[[_Key], None]) -> None:
+    def __init__(
+        self,
+        edge: Edge,
+        key: _Key,
+        refused: Callable[[_Key, int, int], None],
+        used: Callable[[_Key], None],
+        ended: Callable[[_Key], None],
+    ) -> None:
         self._key = key
         self._refused = refused
+        self._used = used
         self._ended = ended
         self._loop = asyncio.get_running_loop()
         self._length = 0
@@ -123,8 +144,12 @@ class _Flow:
         self._loop.add_reader(self._outside.fileno(), self._from_outside)
         self._loop.add_reader(self._inside.fileno(), self._from_inside)
 
-    def to_outside(self, data: bytes) -> None:
+    def _note_use(self) -> None:
         self.last = self._loop.time()
+        self._used(self._key)
+
+    def to_outside(self, data: bytes) -> None:
+        self._note_use()
         self._length = len(data)
         try:
             self._outside.send(data)
@@ -153,7 +178,7 @@ class _Flow:
             except OSError as error:
                 self._refuse(error)
                 return
-            self.last = self._loop.time()
+            self._note_use()
             self.patience = limits.WAY_OUT_IDLE
             with contextlib.suppress(OSError):
                 self._inside.send(data)

@@ -34,6 +34,7 @@ from resolver.daemon.record_operations import RecordOperations
 from resolver.daemon.resolver_half import ResolverHalf
 from resolver.daemon.runs import Runs
 from resolver.daemon.static_names import StaticNames
+from resolver.daemon.way_out import WayOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +73,19 @@ async def serve(
     """Serve the admin API until *stack* closes. *state_warnings*: what must be said of the state. *unwritable*: see `SqliteStore`."""
     lookup = Lookup(resolver.registry, resolver.service, resolver.pool, resolver.host)
     dropped = DroppedPackets(run_blocking=controller.workers.run, state=controller.state, enabled=controller.settings.firewall)
+    way_out = WayOut(config.run_dir, controller, time.monotonic)
     health = Health(
         version=startup.version(), firewall=config.firewall, exits_when_idle=exits_when_idle, operations=operations,
         registry=resolver.registry, lookup=lookup, host=resolver.host, dropped=dropped, firewall_warnings=firewall_warnings,
-        host_warnings=lambda: (*state_warnings(), *host_side.warnings(), *controller.host_warnings(), *drift.warnings()),
+        host_warnings=lambda: (
+            *state_warnings(), *host_side.warnings(), *controller.host_warnings(), *drift.warnings(), *way_out.warnings(),
+        ),
         unwritable=unwritable, guard=lambda: controller.protection().value, clock=time.monotonic,
     )  # fmt: skip
     sources = metrics.MetricSources(
         controller=controller, registry=resolver.registry, service=resolver.service, pool=resolver.pool, dropped=dropped,
-        repairs=drift.repairs, refusals=egress_log.refusals, is_writable=lambda: unwritable() is None, clock=time.monotonic,
+        repairs=drift.repairs, refusals=egress_log.refusals, is_writable=lambda: unwritable() is None, way_out=way_out,
+        clock=time.monotonic,
     )  # fmt: skip
     handlers = admin.Admin(
         operations=operations, lifecycle=lifecycle, runs=runs,

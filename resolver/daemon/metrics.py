@@ -16,6 +16,7 @@ from netcore.model import SandboxId
 from netcore.plan.drift import Repairs
 from resolver.daemon.dropped import DroppedPackets
 from resolver.daemon.registry import Registry
+from resolver.daemon.way_out import WayOut
 from resolver.engine.upstream import Upstream
 from resolver.engine.upstream_health import UpstreamHealth
 from resolver.service import DnsService
@@ -35,6 +36,7 @@ class MetricSources:
     repairs: Repairs
     is_writable: Callable[[], bool]
     refusals: Refusals
+    way_out: WayOut
     clock: Callable[[], float]
 
 
@@ -142,6 +144,14 @@ _METRICS = (
     ),
     _Metric(
         "counter", "berth_spare_requests", "New sandboxes while spares are kept, by whether one was ready.", "result", _spares,
+    ),
+    _Metric(
+        "gauge", "berth_way_out_carried", "What the way out of a user's sandboxes carries, by kind.", "kind",
+        lambda sources: [(kind.value, count) for kind, count in sources.way_out.carried().items()],
+    ),
+    _Metric(
+        "counter", "berth_way_out_refused", "What it refused sandboxes that have their share, by kind.", "kind",
+        lambda sources: [(kind.value, count) for kind, count in sources.way_out.refused().items()],
     ),
     _Metric("gauge", "berth_networks", "Networks.", None, lambda sources: [("", len(sources.controller.state.networks))]),
     _Metric("gauge", "berth_sandboxes", "Sandboxes.", None, lambda sources: [("", len(sources.controller.state.sandboxes))]),

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from resolver.rootless import namespaces
 from resolver.rootless.holder_words import DAEMON_ENDED, DAEMON_WANTED
 from resolver.rootless.namespaces import NEW_IPC, NEW_MOUNT, NEW_NET, NEW_UTS, NODEV, NOEXEC, NOSUID, RECURSIVE, SLAVE, StepFailed
-from resolver.rootless.places import EDGE, OUTSIDE
+from resolver.rootless.places import EDGE, OUTSIDE, REPORT
 
 _HEARD = (signal.SIGCHLD, DAEMON_WANTED, signal.SIGTERM)
 _LOOK = 1.0
@@ -198,7 +198,8 @@ class _Holder:
         self._way_out_began = time.monotonic()
         reading, writing = os.pipe2(os.O_CLOEXEC)
         os.set_inheritable(writing, True)
-        arguments = [sys.executable, "-m", "netcore.way_out.program", f"{self._run_dir}/{EDGE}", str(writing)]
+        paths = f"{self._run_dir}/{EDGE}", f"{self._run_dir}/{REPORT}"
+        arguments = [sys.executable, "-m", "netcore.way_out.program", paths[0], str(writing), paths[1]]
         with os.fdopen(reading, "rb") as pipe:
             try:
                 self._way_out = _spawn(arguments, self._log("way-out"))

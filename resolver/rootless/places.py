@@ -85,4 +85,5 @@ def socket_directory(run_dir: str) -> str:
 
 OUTSIDE = "outside"
 EDGE = "edge"
-"""Below the run directory of a nest: what it was before it was covered; the socket of the process outside."""
+REPORT = "way-out.json"
+"""Below the run directory of a nest: what it was before it was covered; the socket of the process outside; what the way out tells."""

@@ -149,9 +149,16 @@ def test_who_a_peer_counts_as(peer, source):
 def test_shares_are_equal_in_a_crowd():
     shares = Shares(100, 12)
     assert sum(shares.take("a") for _ in range(20)) == 6
-    assert sum(shares.take("b") for _ in range(20)) == 4
+    assert sum(shares.take("b") for _ in range(20)) == 3
     assert shares.take("c")
     assert shares.take("d")
-    assert not shares.take("e")
-    shares.give_back("a")
     assert shares.take("e")
+    assert not shares.take("f")
+    shares.give_back("a")
+    assert shares.take("f")
+
+
+def test_whoever_has_several_sources_leaves_some_to_others():
+    shares = Shares(512, 1024)
+    taken = [sum(shares.take(source) for _ in range(1024)) for source in "abcde"]
+    assert taken == [512, 256, 128, 64, 32]

@@ -143,6 +143,8 @@ GROUPS = (
             Attack("whatever a runtime's root can send, in more than four thousand variants, and at each moment when something changes", "escape/test_escapes.py::test_nothing_gets_through", _escapes),
             Attack("the same against an ordinary user's berth, from his own podman and bubblewrap too, and while what carries his connections is killed", "escape/test_user_escapes.py::test_nothing_gets_through"),
             Attack("keep others from the outside by a connection that it never ends, once what carries them has crashed", "netns/test_rootless.py::test_way_out_that_is_killed_comes_back_although_a_client_takes_no_end"),
+            Attack("take all connections to the outside, without root", "netns/test_rootless_limits.py::test_one_sandbox_leaves_connections_to_the_others"),
+            Attack("take all flows of datagrams to the outside, without root", "netns/test_rootless_limits.py::test_one_sandbox_leaves_datagrams_to_the_others"),
             Attack("ask for names that no rule allows", "netns/test_egress.py::test_questions_are_refused_with_the_reason_and_never_leave"),
             Attack(
                 "ask at the gateway from an address that the resolver does not know it by",

@@ -15,7 +15,7 @@ PURE = (
     "netcore/model", "netcore/common_options", "netcore/default_route", "netcore/isolation", "netcore/limits", "netcore/internet_checksum", "netcore/tap", "netcore/taps/", "netcore/parse/", "netcore/egress/", "netcore/desired/", "netcore/drivers/", "netcore/plan/",
     "netcore/look/findings", "netcore/look/host_names", "netcore/look/client_hello", "netcore/look/http_request", "netcore/look/first_data",
     "netcore/look/segments", "netcore/look/stream", "netcore/look/refusals", "netcore/look/flow", "netcore/look/flows", "netcore/look/steps", "netcore/look/decisions",
-    "netcore/way_out/packets", "netcore/way_out/rules",
+    "netcore/way_out/packets", "netcore/way_out/report", "netcore/way_out/room", "netcore/way_out/rules",
     "netcore/taps/", "netcore/plugins/messages", "netcore/relay/clients", "netcore/cluster/state", "netcore/cluster/encryption",
     "netcore/cluster/publications", "netcore/cluster/shared_pools", "netcore/kernel/ruleset/", "netcore/kernel/nf_tables", "netcore/store/upgrade", "netcore/store/codec", "netcore/store/protocol",
     "resolver/wire/", "resolver/zone/", "resolver/engine/", "resolver/resolvconf", "resolver/nsswitch", "resolver/dns_client", "resolver/reply_cache",

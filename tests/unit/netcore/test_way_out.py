@@ -6,12 +6,16 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from netcore import limits
 from netcore.drivers.host_routes import HostRoute, RouteKind
 from netcore.internet_checksum import checksum
 from netcore.kernel import ruleset
 from netcore.look.segments import ACK, RST, SYN, Segment, read, write
-from netcore.way_out import packets, rules
+from netcore.way_out import packets, report, rules
 from netcore.way_out.host_routes import subnets_of
+from netcore.way_out.places import Places
+from netcore.way_out.report import Kind, Report
+from netcore.way_out.room import Room, room_for
 
 CLIENT = {4: ip_address("192.0.0.2"), 6: ip_address("fd62:6572:7468::2")}
 SERVER = {4: ip_address("198.51.100.7"), 6: ip_address("2001:db8::7")}
@@ -120,3 +124,68 @@ def test_subnets_of_the_host_are_left_out_but_not_everything():
         route("172.16.0.0/12", RouteKind.REFUSED),
     ]  # fmt: skip
     assert subnets_of(routes) == set(map(ip_network, ("10.0.0.0/8", "192.168.1.0/24", "192.168.1.5/32", "2001:db8::/64")))
+
+
+# --- what there is room for, and for whom ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "room"),
+    [(1 << 20, Room(16_384, 4096, 256)), (4096, Room(465, 508, 254)), (256, Room(25, 28, 14)), (64, Room(3, 4, 2)), (16, Room(1, 1, 1))],
+)
+def test_everything_has_some_of_few_descriptors(descriptors, room):
+    assert room_for(descriptors) == room
+    taken = room.connections * limits.WAY_OUT_DESCRIPTORS + room.flows * limits.WAY_OUT_FLOW_DESCRIPTORS + room.pings
+    assert taken <= max(descriptors - limits.WAY_OUT_OWN_DESCRIPTORS, 9)
+
+
+@pytest.fixture
+def places():
+    """Places for eight at a time, at the second `now[0]`."""
+    now = [0.0]
+
+    def give_way(key):
+        made.given_way.append(key)
+        made.ended(key)
+
+    made = Places(8, give_way, lambda: now[0])
+    made.now, made.given_way = now, []
+    return made
+
+
+def test_one_client_leaves_places_to_others(places):
+    assert [places.take("greedy", number) for number in range(6)] == [True] * 4 + [False] * 2
+    assert [places.take("other", f"other {number}") for number in range(4)] == [True] * 2 + [False] * 2
+    assert places.take("third", "third")
+    assert len(places) == 7
+    places.ended(0)
+    places.ended("third")
+    assert places.take("greedy", "again") is False
+    assert places.take("fourth", "fourth")
+
+
+def test_what_a_client_uses_no_longer_gives_way_to_what_it_begins(places):
+    for number in range(4):
+        assert places.take("greedy", number)
+    places.now[0] = limits.WAY_OUT_GIVES_WAY
+    places.use(0)
+    assert places.take("greedy", "new")
+    assert places.given_way == [1]
+
+
+def test_in_a_crowd_a_client_keeps_its_share_of_what_is_silent(places):
+    for client, count in (("greedy", 4), ("other", 2), ("third", 1), ("fourth", 1)):
+        assert all(places.take(client, f"{client} {number}") for number in range(count))
+    places.now[0] = limits.WAY_OUT_GIVES_WAY
+    assert not places.take("fifth", "fifth")
+    assert places.take("greedy", "new")
+    assert places.given_way == [f"greedy {number}" for number in range(4)]
+    assert places.take("fifth", "fifth")
+
+
+def test_what_the_way_out_tells_is_read_as_it_was():
+    counts = [{kind: number + place for place, kind in enumerate(Kind)} for number in (1, 10, 20)]
+    told = Report(*counts, client="10.0.0.2", at=1.5)
+    assert report.decode(report.encode(told)) == told
+    assert report.decode(b"{") is None
+    assert report.decode(b"[]") is None

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from netcore.controller.spare_namespaces import SpareCounts
 from netcore.health import Health
 from netcore.kernel.dropped import Dropped
+from netcore.way_out.report import Kind
 from resolver.daemon import metrics
 from resolver.engine.upstream import Upstream
 
@@ -37,6 +38,8 @@ berth_state_writable 1.0
 berth_spare_namespaces 2.0
 berth_spare_requests_total{result="hit"} 5.0
 berth_spare_requests_total{result="miss"} 1.0
+berth_way_out_carried{kind="flows"} 3.0
+berth_way_out_refused_total{kind="connections"} 9.0
 berth_networks 1.0
 berth_sandboxes 2.0
 berth_sandboxes_health{health="starting"} 0.0
@@ -71,6 +74,7 @@ def sources():
         refusals=SimpleNamespace(counts={"a": 7, "gone": 8}),
         repairs=SimpleNamespace(counts=Counter(veth=2), left=lambda: [1]),
         is_writable=lambda: True,
+        way_out=SimpleNamespace(carried=lambda: {Kind.FLOWS: 3}, refused=lambda: {Kind.CONNECTIONS: 9}),
         clock=lambda: 50.0,
     )  # fmt: skip
 

@@ -1,0 +1,58 @@
+"""What the way out carries and has refused: counted, logged once for each client, and written for the daemon. On the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from netcore import limits
+from netcore.way_out.report import Kind, Report, encode
+
+log = logging.getLogger(__name__)
+
+
+class Ledger:
+    """*path*: the file. *most*: as many as there is room for."""
+
+    def __init__(self, path: str, most: Mapping[Kind, int]) -> None:
+        self._path = Path(path)
+        self._most = most
+        self._counts: dict[Kind, Callable[[], int]] = {}
+        self._refused = dict.fromkeys(Kind, 0)
+        self._client, self._at = "", 0.0
+        self._told: dict[tuple[Kind, str], float] = {}
+        self._loop = asyncio.get_running_loop()
+        self._clock: asyncio.TimerHandle | None = None
+        self.changed()
+
+    def count(self, kind: Kind, carried: Callable[[], int]) -> None:
+        """Have *carried* say how much of *kind* there is."""
+        self._counts[kind] = carried
+
+    def changed(self) -> None:
+        """Note that something began or ended."""
+        if self._clock is None:
+            self._clock = self._loop.call_later(limits.WAY_OUT_REPORT, self._write)
+
+    def refused(self, kind: Kind, client: str) -> None:
+        """Note that something of *client* was refused, because it has as much as it may have."""
+        self._refused[kind] += 1
+        self._client, self._at = client, self._loop.time()
+        self.changed()
+        now = self._loop.time()
+        if now - self._told.get((kind, client), -limits.WAY_OUT_TOLD_AGAIN) >= limits.WAY_OUT_TOLD_AGAIN:
+            self._told = {who: at for who, at in self._told.items() if now - at < limits.WAY_OUT_TOLD_AGAIN}
+            self._told[kind, client] = now
+            log.warning("a sandbox has its share of the way out client=%s %s=%d", client, kind.value, self._most[kind])
+
+    def _write(self) -> None:
+        self._clock = None
+        carried = {kind: self._counts[kind]() if kind in self._counts else 0 for kind in Kind}
+        # Nobody reads half of it.
+        with contextlib.suppress(OSError):
+            new = self._path.with_suffix(".new")
+            new.write_bytes(encode(Report(carried, self._most, self._refused, self._client, self._at)))
+            new.replace(self._path)
