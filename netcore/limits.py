@@ -69,6 +69,13 @@ PROXY_CONNECTIONS = 1024
 PROXY_CONNECTIONS_PER_SOURCE = 512
 """Those of one source among them. When half are taken, each source may have an equal share."""
 
+RELAYED_CONNECTIONS, RELAYED_CLIENTS = 8192, 8192
+"""Connections and UDP clients at once through all relayed ports; with few descriptors (`ulimit -n`) fewer. One sandbox has half of them
+at most; when half are taken, each an equal share."""
+
+RELAYED_TOLD_AGAIN = 60.0
+"""Seconds until the log says again that a sandbox's ports relay no more."""
+
 PROXY_TCP_IDLE = 7440.0
 """Seconds after which a relayed connection is closed on which nothing was sent: 2 hours 4 minutes, the least that RFC 5382
 section 5 allows a NAT."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from netcore import limits
+from netcore.relay.told import Told
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class Accepting:
         self._what = what
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
-        self._told: float | None = None
+        self._told: Told[str] = Told(limits.ACCEPT_TOLD_AGAIN)
         self._loop.add_reader(listening.fileno(), self._accept)
 
     def _accept(self) -> None:
@@ -52,9 +53,7 @@ class Accepting:
             self._take(accepted, peer)
 
     def _wait(self, error: OSError) -> None:
-        now = self._loop.time()
-        if self._told is None or now - self._told >= limits.ACCEPT_TOLD_AGAIN:
-            self._told = now
+        if self._told.is_due("", self._loop.time()):
             log.warning("no connection can be accepted, those who connect wait at=%s reason=%s", self._what, error.strerror)
         self._pause = self._loop.call_later(limits.ACCEPT_PAUSE, self.try_again)
 

@@ -16,6 +16,7 @@ from netcore.plan.published_ports import Relayed
 from netcore.relay import host_ports
 from netcore.relay.clients import Clients, IsInternalClient, RelayRule
 from netcore.relay.tcp_relay import TcpRelay
+from netcore.relay.totals import Kind, Totals, descriptors
 from netcore.relay.udp_relay import UdpRelay
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class PortProxies:
         self._keeps_source = keeps_source
         self._is_internal_client = is_internal_client
         self._kept = kept
+        self.totals = Totals(descriptors())
         self._relays: dict[str, dict[socket.socket, TcpRelay | UdpRelay]] = {}
 
     def settle(self, sandbox_id: str, wanted: Mapping[PortMapping, Relayed]) -> None:
@@ -48,13 +50,16 @@ class PortProxies:
                 host_ports.block(sock)
         for sock, rule in rules.items():
             if sock not in relays:
-                relays[sock] = (
-                    TcpRelay(sock, rule, self._is_internal_client, self._kept, keeps_source=self._keeps_source)
-                    if sock.type == socket.SOCK_STREAM
-                    else UdpRelay(sock, rule, self._is_internal_client, keeps_source=self._keeps_source)
-                )
+                relays[sock] = self._begin(sandbox_id, sock, rule)
         if relays:
             self._relays[sandbox_id] = relays
+
+    def _begin(self, sandbox_id: str, sock: socket.socket, rule: RelayRule) -> TcpRelay | UdpRelay:
+        internal, keeps_source = self._is_internal_client, self._keeps_source
+        if sock.type == socket.SOCK_STREAM:
+            places = self.totals.places(Kind.CONNECTIONS, sandbox_id)
+            return TcpRelay(sock, rule, internal, self._kept, places, keeps_source=keeps_source)
+        return UdpRelay(sock, rule, internal, self.totals.places(Kind.CLIENTS, sandbox_id), keeps_source=keeps_source)
 
     def _rules(self, wanted: Mapping[PortMapping, Relayed]) -> dict[socket.socket, RelayRule]:
         """Return what each socket relays. One may hold a port of both families, which then have the same targets."""

@@ -1,7 +1,8 @@
-"""How many of the places at one relayed port each source may take, so that none takes all of them. Pure."""
+"""How many of the places at one relayed port each source may take, and of those of all ports each sandbox. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from netcore.relay.clients import Peer
@@ -56,3 +57,32 @@ class Shares:
         self._taken[source] -= 1
         if not self._taken[source]:
             del self._taken[source]
+
+
+class PlacesOfPort:
+    """The places of one relayed port among its sources, out of those that all ports have, which sandboxes share.
+
+    *of_all*: those of all ports, shared by sandbox. *refused*: is called when a source has no place, or its sandbox.
+    """
+
+    __slots__ = ("_of_all", "_of_port", "_refused", "_sandbox")
+
+    def __init__(self, of_port: Shares, of_all: Shares, sandbox: str, refused: Callable[[], None]) -> None:
+        self._of_port = of_port
+        self._of_all = of_all
+        self._sandbox = sandbox
+        self._refused = refused
+
+    def take(self, source: str) -> bool:
+        """Return whether *source* may have one more place, and count it if so."""
+        if self._of_port.take(source):
+            if self._of_all.take(self._sandbox):
+                return True
+            self._of_port.give_back(source)
+        self._refused()
+        return False
+
+    def give_back(self, source: str) -> None:
+        """Note that *source* has one place less."""
+        self._of_port.give_back(source)
+        self._of_all.give_back(self._sandbox)

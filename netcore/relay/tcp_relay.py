@@ -16,7 +16,7 @@ from netcore.keeper.kept_sockets import KeptSockets
 from netcore.relay.accepting import Accepting
 from netcore.relay.carried import DESCRIPTORS, Carried
 from netcore.relay.clients import IsInternalClient, Peer, RelayRule, Target
-from netcore.relay.shares import Shares, source_of
+from netcore.relay.shares import PlacesOfPort, source_of
 from netcore.relay.transparent import take_source
 
 _SO_COOKIE = 57
@@ -25,11 +25,12 @@ _SO_COOKIE = 57
 class TcpRelay:
     """Accepts connections at *listener* and relays each. *rule*: which clients are relayed, and where to.
 
-    *kept*: has the connections of an earlier daemon, and keeps those of this one. *keeps_source*: the sandbox sees the client's address.
+    *kept*: has the connections of an earlier daemon, and keeps those of this one. *places*: who may have one more. *keeps_source*: the
+    sandbox sees the client's address.
     """
 
     __slots__ = (
-        "_accepting", "_carried", "_is_internal_client", "_is_left", "_keeps_source", "_kept", "_loop", "_name", "_open", "_shares", "rule"
+        "_accepting", "_carried", "_is_internal_client", "_is_left", "_keeps_source", "_kept", "_loop", "_name", "_open", "_places", "rule"
     )  # fmt: skip
 
     def __init__(
@@ -38,6 +39,7 @@ class TcpRelay:
         rule: RelayRule,
         is_internal_client: IsInternalClient,
         kept: KeptSockets,
+        places: PlacesOfPort,
         *,
         keeps_source: bool = False,
     ) -> None:
@@ -46,7 +48,7 @@ class TcpRelay:
         self._is_internal_client = is_internal_client
         self._loop = asyncio.get_running_loop()
         self._open: set[asyncio.Task[None]] = set()
-        self._shares = Shares(limits.PROXY_CONNECTIONS_PER_SOURCE, limits.PROXY_CONNECTIONS)
+        self._places = places
         self._carried: set[Carried] = set()
         self._is_left = False
         self._kept = kept
@@ -58,7 +60,7 @@ class TcpRelay:
     def _take(self, client: socket.socket, peer: Peer) -> None:
         client.setblocking(False)
         source = source_of(peer)
-        if not self.rule.accepts(peer, self._is_internal_client) or not self._shares.take(source):
+        if not self.rule.accepts(peer, self._is_internal_client) or not self._places.take(source):
             _reset(client)
             return
         self._note(self._carry(client, peer if self._keeps_source else None), source)
@@ -71,7 +73,7 @@ class TcpRelay:
 
     def _ended(self, source: str, task: asyncio.Task[None]) -> None:
         self._open.discard(task)
-        self._shares.give_back(source)
+        self._places.give_back(source)
         self._accepting.try_again()
 
     async def _carry(self, client: socket.socket, peer: Peer | None) -> None:
@@ -116,7 +118,7 @@ class TcpRelay:
         for group, by_number in found.items():
             names = [f"{group}/{number}" for number in by_number]
             source = _source_of(by_number.get("0"))
-            if source is None or len(by_number) < DESCRIPTORS or not self._shares.take(source):
+            if source is None or len(by_number) < DESCRIPTORS or not self._places.take(source):
                 self._kept.forget(names)
                 for descriptor in by_number.values():
                     os.close(descriptor)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from netcore import limits
 from netcore.relay.clients import IsInternalClient, Peer, RelayRule, Target
-from netcore.relay.shares import Shares, source_of
+from netcore.relay.shares import PlacesOfPort, source_of
 from netcore.relay.transparent import take_source
 
 _DATAGRAM = 65_535
@@ -21,19 +21,27 @@ class UdpRelay:
     """Relays datagrams: one socket to the sandbox for each client, closed when nothing was sent or received for a while.
 
     An answer leaves from the address that the client sent to (IP_PKTINFO), which is not always the first one of the host.
-    *rule*: which clients are relayed, and where to. *keeps_source*: the sandbox sees the client's address.
+    *rule*: which clients are relayed, and where to. *places*: who may have one more. *keeps_source*: the sandbox sees the client's address.
     """
 
-    __slots__ = ("_clients", "_is_internal_client", "_keeps_source", "_loop", "_shares", "_socket", "rule")
+    __slots__ = ("_clients", "_is_internal_client", "_keeps_source", "_loop", "_places", "_socket", "rule")
 
-    def __init__(self, sock: socket.socket, rule: RelayRule, is_internal_client: IsInternalClient, *, keeps_source: bool = False) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        rule: RelayRule,
+        is_internal_client: IsInternalClient,
+        places: PlacesOfPort,
+        *,
+        keeps_source: bool = False,
+    ) -> None:
         self.rule = rule
         self._keeps_source = keeps_source
         self._is_internal_client = is_internal_client
         self._loop = asyncio.get_running_loop()
         self._socket = sock
         self._clients: dict[Peer, _Client] = {}
-        self._shares = Shares(limits.PROXY_SESSIONS_PER_SOURCE, limits.PROXY_SESSIONS)
+        self._places = places
         ipv6 = sock.family == socket.AF_INET6
         sock.setsockopt(*((socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO) if ipv6 else (socket.IPPROTO_IP, _IP_PKTINFO)), 1)
         self._loop.add_reader(sock.fileno(), self._from_clients)
@@ -50,7 +58,7 @@ class UdpRelay:
 
     def _begin(self, peer: Peer, control: list[tuple[int, int, bytes]]) -> _Client | None:
         source = source_of(peer)
-        if not self.rule.accepts(peer, self._is_internal_client) or not self._shares.take(source):
+        if not self.rule.accepts(peer, self._is_internal_client) or not self._places.take(source):
             return None
         listener = self._socket
         answer_from = [(level, kind, _as_source(level, data)) for level, kind, data in control]
@@ -61,12 +69,12 @@ class UdpRelay:
 
         def ended() -> None:
             if self._clients.pop(peer, None) is not None:
-                self._shares.give_back(source)
+                self._places.give_back(source)
 
         try:
             client = _Client(self._loop, self.rule.targets, peer if self._keeps_source else None, reply, ended)
         except OSError:
-            self._shares.give_back(source)
+            self._places.give_back(source)
             return None
         self._clients[peer] = client
         return client

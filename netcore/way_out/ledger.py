@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from netcore import limits
+from netcore.relay.told import Told
 from netcore.way_out.report import Kind, Report, encode
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ class Ledger:
         self._counts: dict[Kind, Callable[[], int]] = {}
         self._refused = dict.fromkeys(Kind, 0)
         self._client, self._at = "", 0.0
-        self._told: dict[tuple[Kind, str], float] = {}
+        self._told: Told[tuple[Kind, str]] = Told(limits.WAY_OUT_TOLD_AGAIN)
         self._loop = asyncio.get_running_loop()
         self._clock: asyncio.TimerHandle | None = None
         self.changed()
@@ -42,10 +43,7 @@ class Ledger:
         self._refused[kind] += 1
         self._client, self._at = client, self._loop.time()
         self.changed()
-        now = self._loop.time()
-        if now - self._told.get((kind, client), -limits.WAY_OUT_TOLD_AGAIN) >= limits.WAY_OUT_TOLD_AGAIN:
-            self._told = {who: at for who, at in self._told.items() if now - at < limits.WAY_OUT_TOLD_AGAIN}
-            self._told[kind, client] = now
+        if self._told.is_due((kind, client), self._at):
             log.warning("a sandbox has its share of the way out client=%s %s=%d", client, kind.value, self._most[kind])
 
     def _write(self) -> None:

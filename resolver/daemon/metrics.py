@@ -153,6 +153,10 @@ _METRICS = (
         "counter", "berth_way_out_refused", "What it refused sandboxes that have their share, by kind.", "kind",
         lambda sources: [(kind.value, count) for kind, count in sources.way_out.refused().items()],
     ),
+    _Metric(
+        "counter", "berth_relay_refused", "Connections and UDP clients that relayed ports refused for want of a place, by kind.", "kind",
+        lambda sources: [(kind.value, count) for kind, count in sources.controller.parts.relays.totals.refused.items()],
+    ),
     _Metric("gauge", "berth_networks", "Networks.", None, lambda sources: [("", len(sources.controller.state.networks))]),
     _Metric("gauge", "berth_sandboxes", "Sandboxes.", None, lambda sources: [("", len(sources.controller.state.sandboxes))]),
     _Metric("gauge", "berth_sandboxes_health", "Sandboxes with a health check, by what it has found.", "health", _health),

@@ -14,6 +14,7 @@ from netcore.keeper import program
 from netcore.keeper.kept_sockets import KeptSockets
 from netcore.relay.accepting import Accepting
 from netcore.relay.clients import Clients, RelayRule
+from netcore.relay.shares import PlacesOfPort, Shares
 from netcore.relay.tcp_relay import TcpRelay
 from tests.support.waiting import until
 
@@ -115,7 +116,13 @@ async def test_a_client_that_is_gone_keeps_nobody_waiting(listening):
 async def test_a_relay_without_descriptors_does_not_keep_the_loop_busy(listening, full):
     lower, raise_again = full
     target = ip_address("127.0.0.1"), 9
-    relay = TcpRelay(listening, RelayRule((target,), frozenset({Clients.IPV4})), lambda *_: False, KeptSockets("", 0))
+    relay = TcpRelay(
+        listening,
+        RelayRule((target,), frozenset({Clients.IPV4})),
+        lambda *_: False,
+        KeptSockets("", 0),
+        PlacesOfPort(Shares(9, 9), Shares(9, 9), "box", lambda: None),
+    )
     with socket.socket() as client:
         lower()
         client.setblocking(False)

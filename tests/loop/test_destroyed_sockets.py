@@ -12,6 +12,7 @@ import pytest
 from netcore.keeper.kept_sockets import KeptSockets
 from netcore.kernel.socket_watch import SocketWatch
 from netcore.relay.clients import Clients, RelayRule
+from netcore.relay.shares import PlacesOfPort, Shares
 from netcore.relay.tcp_relay import TcpRelay
 from resolver.transport.tcp import TcpListener
 from tests.support.waiting import until
@@ -62,7 +63,16 @@ async def test_a_destroyed_listener_of_a_resolver_does_not_keep_the_loop_busy(li
 
 async def test_a_destroyed_listener_of_a_relay_does_not_keep_the_loop_busy(listener):
     target = ip_address("127.0.0.1"), 9
-    relay, accepts = TcpRelay(listener, RelayRule((target,), frozenset({Clients.IPV4})), lambda *_: False, KeptSockets("", 0)), []
+    relay, accepts = (
+        TcpRelay(
+            listener,
+            RelayRule((target,), frozenset({Clients.IPV4})),
+            lambda *_: False,
+            KeptSockets("", 0),
+            PlacesOfPort(Shares(9, 9), Shares(9, 9), "box", lambda: None),
+        ),
+        [],
+    )
     accept = relay._accepting._accept
     loop = asyncio.get_running_loop()
     loop.remove_reader(listener.fileno())

@@ -11,10 +11,16 @@ from netcore import limits
 from netcore.keeper.kept_sockets import KeptSockets
 from netcore.relay import tcp_relay
 from netcore.relay.clients import Clients, RelayRule
-from netcore.relay.shares import Shares, source_of
+from netcore.relay.shares import PlacesOfPort, Shares, source_of
 from netcore.relay.tcp_relay import TcpRelay
+from netcore.relay.totals import Kind, Totals, most
 from netcore.relay.udp_relay import UdpRelay
 from tests.support.waiting import until
+
+
+def places(of_port=None, of_all=None):
+    """Places of one port."""
+    return PlacesOfPort(of_port or Shares(99, 999), of_all or Shares(99, 999), "box", lambda: None)
 
 
 class Relayed:
@@ -27,7 +33,7 @@ class Relayed:
         listener.setblocking(False)
         self.listener = listener
         target = ip_address("127.0.0.1"), self.server.sockets[0].getsockname()[1]
-        self.relay = TcpRelay(listener, RelayRule((target,), frozenset({Clients.IPV4})), lambda *_: False, KeptSockets("", 0))
+        self.relay = TcpRelay(listener, RelayRule((target,), frozenset({Clients.IPV4})), lambda *_: False, KeptSockets("", 0), places())
         self.writers = []
         return self
 
@@ -95,7 +101,7 @@ async def test_the_kernel_asks_whether_peers_are_still_there():
 
 
 async def test_one_source_does_not_take_all_places(relayed, monkeypatch):
-    relayed.relay._shares = Shares(3, 20)
+    relayed.relay._places = places(Shares(3, 20))
     assert [await relayed.works("127.0.0.2") for _ in range(5)] == [True] * 3 + [False] * 2
     assert await relayed.works("127.0.0.3")
     relayed.writers[0].close()
@@ -113,8 +119,8 @@ async def test_one_source_does_not_take_all_places_of_a_udp_port():
         sock,
         RelayRule(((ip_address("127.0.0.1"), target.getsockname()[1]),), frozenset({Clients.IPV4})),
         lambda *_: False,
+        places(Shares(3, 6)),
     )
-    relay._shares = Shares(3, 6)
     clients = []
     for source, count in (("127.0.0.2", 5), ("127.0.0.3", 1)):
         for number in range(count):
@@ -126,7 +132,7 @@ async def test_one_source_does_not_take_all_places_of_a_udp_port():
     assert received == {b"127.0.0.2 0", b"127.0.0.2 1", b"127.0.0.2 2", b"127.0.0.3 0"}
     for client in [*relay._clients.values()]:
         client.close()
-    assert relay._shares.take("127.0.0.2")
+    assert relay._places.take("127.0.0.2")
     relay.close()
     for each in (*clients, sock, target):
         each.close()
@@ -162,3 +168,30 @@ def test_whoever_has_several_sources_leaves_some_to_others():
     shares = Shares(512, 1024)
     taken = [sum(shares.take(source) for _ in range(1024)) for source in "abcde"]
     assert taken == [512, 256, 128, 64, 32]
+
+
+@pytest.mark.parametrize(("descriptors", "connections", "clients"), [(1 << 20, 8192, 8192), (4096, 256, 512), (256, 16, 32), (8, 1, 1)])
+def test_relays_leave_half_of_the_descriptors_to_the_rest(descriptors, connections, clients):
+    assert most(descriptors) == {Kind.CONNECTIONS: connections, Kind.CLIENTS: clients}
+
+
+async def test_ports_of_one_sandbox_leave_places_to_those_of_another(caplog):
+    totals = Totals(256)
+    ports = [totals.places(Kind.CONNECTIONS, "greedy") for _ in range(4)]
+    assert [sum(port.take("192.0.2.1") for _ in range(5)) for port in ports] == [5, 3, 0, 0]
+    other = totals.places(Kind.CONNECTIONS, "other")
+    assert other.take("192.0.2.1")
+    assert totals.refused == {Kind.CONNECTIONS: 12, Kind.CLIENTS: 0}
+    assert [record.message for record in caplog.records] == ["a published port relays no more sandbox=greedy connections=16"]
+    # What could not be had is not counted as had.
+    for _ in range(5):
+        ports[0].give_back("192.0.2.1")
+    assert sum(ports[3].take("192.0.2.1") for _ in range(5)) == 4
+
+
+async def test_connections_beyond_those_of_all_ports_are_reset(relayed):
+    relayed.relay._places = places(of_all=Shares(2, 20))
+    assert [await relayed.works("127.0.0.2") for _ in range(3)] == [True, True, False]
+    relayed.writers[0].close()
+    await until(lambda: len(relayed.relay._open) == 1)
+    assert await relayed.works("127.0.0.2")

@@ -121,6 +121,7 @@ GROUPS = (
             Attack("the same without a daemon", "netns/test_guard.py::test_the_bridges_stay_closed_without_a_daemon"),
             Attack("take all places of a relayed TCP port", "loop/test_relays.py::test_one_source_does_not_take_all_places"),
             Attack("take all places of a relayed UDP port", "loop/test_relays.py::test_one_source_does_not_take_all_places_of_a_udp_port"),
+            Attack("take the places of all relayed ports of others", "loop/test_relays.py::test_ports_of_one_sandbox_leave_places_to_those_of_another"),
             Attack("keep relayed connections for ever", "loop/test_relays.py::test_silent_connection_is_closed_on_both_sides"),
         ),
     ),

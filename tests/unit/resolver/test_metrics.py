@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from netcore.controller.spare_namespaces import SpareCounts
 from netcore.health import Health
 from netcore.kernel.dropped import Dropped
+from netcore.relay import totals
 from netcore.way_out.report import Kind
 from resolver.daemon import metrics
 from resolver.engine.upstream import Upstream
@@ -40,6 +41,7 @@ berth_spare_requests_total{result="hit"} 5.0
 berth_spare_requests_total{result="miss"} 1.0
 berth_way_out_carried{kind="flows"} 3.0
 berth_way_out_refused_total{kind="connections"} 9.0
+berth_relay_refused_total{kind="connections"} 6.0
 berth_networks 1.0
 berth_sandboxes 2.0
 berth_sandboxes_health{health="starting"} 0.0
@@ -64,7 +66,10 @@ def sources():
     return metrics.MetricSources(
         controller=SimpleNamespace(
             state=SimpleNamespace(networks={"n": 1}, sandboxes=SANDBOXES, endpoints={"a": (1, 2), "b": (3,)}),
-            parts=SimpleNamespace(files=SimpleNamespace(spares=SimpleNamespace(ready=2, counts=SpareCounts(hits=5, misses=1)))),
+            parts=SimpleNamespace(
+                files=SimpleNamespace(spares=SimpleNamespace(ready=2, counts=SpareCounts(hits=5, misses=1))),
+                relays=SimpleNamespace(totals=SimpleNamespace(refused={totals.Kind.CONNECTIONS: 6})),
+            ),
         ),
         registry=SimpleNamespace(queries=lambda: 12, in_flight=lambda: 3, egress=SimpleNamespace(sizes=lambda: {"a": 4, "gone": 9})),
         service=SimpleNamespace(rcodes={3: 2, 0: 7, 9: 1}, counters=Counter(forwarded=5, hits=3, dropped=8), cache=SimpleNamespace(size=1000)),
