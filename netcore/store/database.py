@@ -25,6 +25,7 @@ from netcore.store.upgrade import SCHEMA_VERSION, upgraded, why_unreadable
 log = logging.getLogger(__name__)
 
 LOCK = "lock"
+_LONGEST_OWNER = 1000
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -54,15 +55,15 @@ class Opened:
     unwritable: str | None
 
 
-def open_database(directory: str, second_directory: str | None) -> Opened:
-    """Open or make the database in *directory*, or read it into memory if it can't be written.
+def open_database(directory: str, second_directory: str | None, owner: str = "") -> Opened:
+    """Open or make the database in *directory*, or read it into memory if it can't be written. *owner*: who has it then, for others.
 
     Conflict if another daemon has it; Unavailable if a newer berth wrote it, or if nothing of it can be read.
     """
     lock: int | None = None
     try:
         try:
-            lock = _take_lock(directory)
+            lock = _take_lock(directory, owner)
             connection, recovered = open_to_write(directory, second_directory)
         except NOT_WRITABLE as error:
             reason = describe(error)
@@ -89,14 +90,18 @@ def describe(error: Exception) -> str:
 def take_lock(directory: str) -> int:
     """Take the lock of *directory*, which is made if it is missing; Conflict if another daemon has it."""
     try:
-        return _take_lock(directory)
+        return _take_lock(directory, "")
     except OSError as error:
         raise KernelError("create", directory, error.errno or 0) from error
 
 
-def _take_lock(directory: str) -> int:
+def _take_lock(directory: str, owner: str) -> int:
     Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
-    return _locked(os.open(Path(directory, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), directory)
+    lock = _locked(os.open(Path(directory, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), directory)
+    with contextlib.suppress(OSError):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, owner.encode(), 0)
+    return lock
 
 
 def lock_to_read(directory: str) -> int | None:
@@ -110,7 +115,7 @@ def lock_to_read(directory: str) -> int | None:
     return None
 
 
-def take_lock_too(directory: str, held: int | None) -> int:
+def take_lock_too(directory: str, held: int | None, owner: str) -> int:
     """Return the lock of *directory*, which can be written now: *held* if that is it; OSError, Conflict."""
     if held is not None:
         try:
@@ -119,16 +124,27 @@ def take_lock_too(directory: str, held: int | None) -> int:
             there = None
         if there is not None and os.path.samestat(there, os.fstat(held)):
             return held
-    return _take_lock(directory)
+    return _take_lock(directory, owner)
 
 
 def _locked(lock: int, directory: str) -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
+        owner = _owner(lock)
         os.close(lock)
-        raise Conflict("state directory", directory, because="another berth daemon is using it; stop it or give --state-dir") from error
+        because = f"another berth daemon is using it{owner and ': '}{owner}; stop that one, or give this one a directory of its own "
+        raise Conflict("state directory", directory, because=f"{because}(--state-dir, BERTH_STATE_DIR)") from error
     return lock
+
+
+def _owner(lock: int) -> str:
+    """Return what the daemon that holds *lock* says of itself, "" if that is not known."""
+    try:
+        return os.pread(lock, _LONGEST_OWNER, 0).decode(errors="replace")
+    except OSError:
+        # The directory itself is locked, say.
+        return ""
 
 
 # --- a database that can be written ---------------------------------------------------------------------------------

@@ -38,11 +38,12 @@ class SqliteStore:
     nothing can be written, and None when it can again.
     """
 
-    def __init__(self, directory: str, opened: Opened, thread: ThreadPoolExecutor, second_directory: str | None) -> None:
+    def __init__(self, directory: str, opened: Opened, thread: ThreadPoolExecutor, second_directory: str | None, owner: str) -> None:
         self.recovered = opened.recovered
         self.on_writable: Callable[[str | None], None] = lambda _: None
         self._second_directory = second_directory
         self._directory = directory
+        self._owner = owner
         self._connection = opened.connection
         self._thread = thread
         self._lock = opened.lock
@@ -109,7 +110,7 @@ class SqliteStore:
         if self._read is None:
             database.write_nothing_new(self._connection)
             return
-        lock = database.take_lock_too(self._directory, self._lock)
+        lock = database.take_lock_too(self._directory, self._lock, self._owner)
         if self._lock is not None and self._lock != lock:
             os.close(self._lock)
         self._lock = lock
@@ -247,19 +248,19 @@ class SqliteStore:
         self._changed = asyncio.Event()
 
 
-async def open_store(directory: str, second_directory: str | None = None) -> SqliteStore:
+async def open_store(directory: str, second_directory: str | None = None, owner: str = "") -> SqliteStore:
     """Open or make the store in *directory*; Conflict if another daemon has it, Unavailable if a newer berth wrote it.
 
-    *second_directory*: where a second copy goes.
+    *second_directory*: where a second copy goes. *owner*: what another daemon is told of who has the directory.
     """
     thread = ThreadPoolExecutor(1, thread_name_prefix="store")
     loop = asyncio.get_running_loop()
     try:
-        opened = await loop.run_in_executor(thread, database.open_database, directory, second_directory)
+        opened = await loop.run_in_executor(thread, database.open_database, directory, second_directory, owner)
     except sqlite3.Error as error:
         thread.shutdown()
         raise _unavailable(directory, str(error)) from error
-    store = SqliteStore(directory, opened, thread, second_directory)
+    store = SqliteStore(directory, opened, thread, second_directory, owner)
     # There may be none yet, and the start itself has changed something.
     store.copy_later()
     return store

@@ -21,6 +21,7 @@ from typing import Any
 
 from resolver.cli.connection import NoDaemon, Refused, connect, run_directory, socket_path, uses_daemon_of_root
 from resolver.rootless import places
+from resolver.state_owner import TAKEN, is_elsewhere
 
 _ABOUT_THE_DAEMON = ("/v1/stop", "/v1/resolve", "/v1/cache", "/v1/doctor", "/v1/status", "/v1/events", "/v1/nodes")
 _ANY_SAVED = "SELECT 1 FROM item WHERE value IS NOT NULL AND (key LIKE 'network/%' OR key LIKE 'sandbox/%' OR key LIKE 'run/%') LIMIT 1"
@@ -118,8 +119,8 @@ def start_daemon() -> None:
             reason = _try_to_start(log, directory, end)
             if reason is None:
                 return
-            is_another = "another berth daemon" in reason
-            if not is_another or time.monotonic() > end:
+            is_starting_or_ending = TAKEN in reason and not is_elsewhere(reason, os.uname().nodename, directory)
+            if not is_starting_or_ending or time.monotonic() > end:
                 raise Refused(f"no daemon could be started: {reason}")
             time.sleep(_LOOK)
 
@@ -153,7 +154,7 @@ def _why_none(log: str, code: int | None) -> str:
 
     lines = log.strip().splitlines()
     output = [line for line in lines if not line.startswith(DAEMON_ENDED)]
-    another = next((line for line in output if "another berth daemon" in line), None)
+    another = next((line for line in output if TAKEN in line), None)
     how = f"signal {-code}" if code is not None and code < 0 else next((end for end in lines if end not in output), "").rpartition(": ")[2]
     if another is None and how.startswith("signal "):
         # What it said before has nothing to do with that.

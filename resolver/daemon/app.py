@@ -188,7 +188,7 @@ async def _start(
 ) -> _RunningDaemon:
     startup.make_run_directory(config.run_dir)
     boot = process.boot_id()
-    store = await open_store(config.state_dir, config.run_dir)
+    store = await open_store(config.state_dir, config.run_dir, startup.owner(config.run_dir))
     stack.push_async_callback(store.close)
     records = Records(store, boot)
     settings = await settings_of(config)

@@ -16,6 +16,8 @@ from pathlib import Path
 from netcore.errors import Unavailable
 from netcore.keeper import descriptor_store
 from netcore.kernel import capabilities, netns
+from resolver import state_owner
+from resolver.rootless import places, record
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,21 @@ def make_run_directory(path: str) -> None:
 def set_umask() -> None:
     """Have files of sandboxes readable inside for everybody, whatever the shell was set to that started us."""
     os.umask(_UMASK)
+
+
+def owner(run_dir: str) -> str:
+    """Return what another daemon is told of this one, if it finds its state directory taken."""
+    return state_owner.words(_whose_process(run_dir), os.uname().nodename, run_dir)
+
+
+def _whose_process(run_dir: str) -> str:
+    if not places.is_nest():
+        return f"process {os.getpid()}"
+    # Outside, pids of the nest mean nothing.
+    found = None
+    with contextlib.suppress(OSError):
+        found = record.decode(Path(run_dir, places.OUTSIDE, places.LOCK).read_bytes())
+    return "a nest of this user" if found is None else f"the nest of process {found.pid}"
 
 
 def raise_descriptor_limit() -> None:

@@ -33,10 +33,9 @@ from resolver.rootless.namespaces import (
     SLAVE,
     StepFailed,
 )  # fmt: skip
-from resolver.rootless.places import UID, Places
+from resolver.rootless.places import LOCK, UID, Places
 from resolver.rootless.record import NestRecord
 
-_LOCK = "lock"
 _SUB_IDS = (("/etc/subuid", "newuidmap"), ("/etc/subgid", "newgidmap"))
 _DOCS = "see docs/rootless.md"
 
@@ -51,7 +50,7 @@ class Nest(NamedTuple):
 def find(run_dir: str) -> Nest | None:
     """Return the nest of this run directory, None if there is none; NoNest if the directory is not the caller's alone."""
     try:
-        descriptor = os.open(f"{run_dir}/{_LOCK}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(f"{run_dir}/{LOCK}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return None
     with os.fdopen(descriptor, "rb") as file:
@@ -88,7 +87,7 @@ def start(own: Places) -> Nest:
     try:
         directories.make(own.run_dir)
         directories.check_state(own.state_dir)
-        lock = os.open(f"{own.run_dir}/{_LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        lock = os.open(f"{own.run_dir}/{LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise NoNest(f"{error.filename or own.run_dir}: {error.strerror}; set XDG_RUNTIME_DIR to a directory that is yours") from error
     with os.fdopen(lock, "r+b", buffering=0) as file:
@@ -103,7 +102,7 @@ def start(own: Places) -> Nest:
             except OSError as error:
                 # Nobody would find it.
                 os.kill(made.pid, signal.SIGKILL)
-                raise NoNest(f"{own.run_dir}/{_LOCK} can't be written: {error.strerror}") from error
+                raise NoNest(f"{own.run_dir}/{LOCK} can't be written: {error.strerror}") from error
             nest = _alive(made)
     if nest is None:
         raise NoNest(f"the nest has ended as soon as it had begun; {_DOCS}")

@@ -129,8 +129,17 @@ async def test_state_survives_and_revisions_go_on(tmp_path):
 
 async def test_second_daemon_is_refused(tmp_path):
     first = await open_store(str(tmp_path))
-    with pytest.raises(Conflict, match="another berth daemon"):
+    with pytest.raises(Conflict, match=r"another berth daemon is using it; stop that one, or give this one a directory of its own"):
         await open_store(str(tmp_path))
+    await first.close()
+
+
+async def test_second_daemon_is_told_who_has_the_directory(tmp_path):
+    before = await open_store(str(tmp_path), owner="process 4242 with a long, long name")
+    await before.close()
+    first = await open_store(str(tmp_path), owner="process 7")
+    with pytest.raises(Conflict, match=r"another berth daemon is using it: process 7; stop that one"):
+        await open_store(str(tmp_path), owner="process 8")
     await first.close()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.lab import HOST_ADDRESS, OUTSIDE_ADDRESS
-from tests.support.user_lab import UserLab, why_no_user
+from tests.support.user_lab import RUN_DIR, UserLab, why_no_user
 
 WHY_NOT = why_no_user()
 if WHY_NOT:
@@ -103,3 +103,21 @@ def test_commands_at_the_same_time_have_one_nest_and_one_daemon(lab):
     assert "first" in lab.berth("network", "ls", name="bob").stdout
     lab.berth("network", "rm", "first", name="bob")
     lab.end_nest_of_bob()
+
+
+@pytest.mark.slow
+def test_a_nest_with_another_run_directory_is_told_which_one_has_the_state(lab):
+    lab.berth("run", "-d", "--name", "web", "--network", "front", "--", "sleep", "infinity")
+    holder = lab.holder()
+    other = {"XDG_RUNTIME_DIR": "/mnt/home/ann/other"}
+    refused = lab.as_user(sys.executable, "-m", "resolver", "network", "create", "back", environment=other, check=False)
+    assert refused.returncode
+    because = f"another berth daemon is using it: the nest of process {holder} on "
+    assert because in refused.stderr
+    assert f"(BERTH_RUN_DIR={RUN_DIR} has commands go to it); stop that one, or" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    # As it says.
+    found = lab.as_user(sys.executable, "-m", "resolver", "ps", environment={**other, "BERTH_RUN_DIR": RUN_DIR})
+    assert "web" in found.stdout
+    # What could not start leaves nothing.
+    lab.wait_for(lambda: len(lab.processes("resolver.rootless.holder")) == 1)

@@ -19,7 +19,7 @@ PURE = (
     "netcore/taps/", "netcore/plugins/messages", "netcore/relay/clients", "netcore/cluster/state", "netcore/cluster/encryption",
     "netcore/cluster/publications", "netcore/cluster/shared_pools", "netcore/kernel/ruleset/", "netcore/kernel/nf_tables", "netcore/store/upgrade", "netcore/store/codec", "netcore/store/protocol",
     "resolver/wire/", "resolver/zone/", "resolver/engine/", "resolver/resolvconf", "resolver/nsswitch", "resolver/dns_client", "resolver/reply_cache",
-    "resolver/forwarding", "resolver/quota", "resolver/daemon/redirect",
+    "resolver/forwarding", "resolver/state_owner", "resolver/quota", "resolver/daemon/redirect",
     "resolver/rootless/id_ranges", "resolver/rootless/refusals", "resolver/rootless/record", "resolver/rootless/commands",
     "resolver/daemon/proxies", "resolver/daemon/allowance", "resolver/cli/sandbox_options", "resolver/cli/command_table", "resolver/cli/root_help", "resolver/cli/words", "resolver/cli/table",
     "resolver/cli/list_options", "resolver/cli/filters", "resolver/cli/age", "resolver/cli/sandbox_fields", "resolver/cli/network_fields",

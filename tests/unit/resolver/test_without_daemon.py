@@ -228,7 +228,7 @@ STARTS = 'time=2026-11-27T20:31:06Z level=info msg="names are answered"\n'
         # Those of a nest, whose holder notes how they end, and those of root.
         (f"{STARTS}{ENDED}signal 24\n", 1, "it was ended by SIGXCPU"),
         (STARTS, -9, "it was ended by SIGKILL"),
-        (f"berth: another berth daemon runs\n{ENDED}signal 15\n", 1, "another berth daemon runs"),
+        (f"berth: another berth daemon is using it\n{ENDED}signal 15\n", 1, "another berth daemon is using it"),
     ],
 )
 def test_why_there_is_no_daemon(log, code, why):
