@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from resolver.client.berth import Berth
 from resolver.client.command import Command, Result
-from resolver.client.errors import BerthError, FileFailed, NoDaemon, Refused, SandboxFailed, WrongVersion
+from resolver.client.errors import BerthError, FileFailed, NoDaemon, Refused, SandboxFailed, WrongUse, WrongVersion
 from resolver.client.options import SandboxOptions
 from resolver.client.requests import API_VERSIONS
 from resolver.client.sandbox import Sandbox
 
 __all__ = [
     "API_VERSIONS", "Berth", "BerthError", "Command", "FileFailed", "NoDaemon", "Refused", "Result", "Sandbox", "SandboxFailed",
-    "SandboxOptions", "WrongVersion",
+    "SandboxOptions", "WrongUse", "WrongVersion",
 ]  # fmt: skip

@@ -33,6 +33,7 @@ class Berth:
         return cls(connection(run_dir, starts=start))
 
     async def __aenter__(self) -> Berth:
+        self._connection.open()
         try:
             wrong = no_such_version(await self.daemon.show_open_api())
             if wrong is not None:

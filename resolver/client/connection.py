@@ -13,7 +13,7 @@ import msgspec
 
 from resolver.cli.connection import PATIENCE, socket_path
 from resolver.client.children import python_of_berth
-from resolver.client.errors import NoDaemon, Refused
+from resolver.client.errors import NoDaemon, Refused, WrongUse
 from resolver.client.requests import decoded, refusal, target
 
 _Answer = TypeVar("_Answer")
@@ -24,19 +24,32 @@ _STOPPING_PAUSE = 0.05
 
 
 class Connection:
-    """See the module. *environment*: of the processes that start a daemon. Close it."""
+    """See the module. *environment*: of the processes that start a daemon. Open it, and close it."""
 
     def __init__(self, path: str, environment: Mapping[str, str], *, starts: bool) -> None:
         self._path = path
         self.environment = environment
         self._starts = starts
-        connector = aiohttp.UnixConnector(path=path, force_close=True)
+        self._session: aiohttp.ClientSession | None = None
+
+    def open(self) -> None:
+        """Open it, on the running loop; WrongUse if it is open."""
+        if self._session is not None:
+            raise WrongUse("this Berth is connected already; make another one to connect twice")
+        connector = aiohttp.UnixConnector(path=self._path, force_close=True)
         patience = aiohttp.ClientTimeout(total=PATIENCE)
         self._session = aiohttp.ClientSession(connector=connector, timeout=patience, read_bufsize=_LONGEST_LINE)
 
     async def close(self) -> None:
         """Close it."""
-        await self._session.close()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise WrongUse("this Berth is not connected; use it inside of its `async with`")
+        return self._session
 
     async def ask(
         self,
@@ -87,7 +100,7 @@ class Connection:
         more: dict[str, Any] = {} if patience is None else {"timeout": patience}
         for has_started in (False, True):
             try:
-                return await self._session.request(method, f"http://berth{target_}", data=body, headers=headers, **more)
+                return await self._opened().request(method, f"http://berth{target_}", data=body, headers=headers, **more)
             except aiohttp.ClientConnectorError as error:
                 if has_started or not self._starts or isinstance(error.os_error, PermissionError):
                     raise NoDaemon(f"no berth daemon answers at {self._path}: {os.strerror(error.os_error.errno or 0)}") from error

@@ -2,6 +2,7 @@
 
 BerthError
 ├─ NoDaemon                           no daemon answers, and none could be started
+├─ WrongUse                           a client is used outside of its `with`, or entered twice
 ├─ WrongVersion                       the daemon's API is none that this client speaks
 ├─ Refused(kind, object, status)      the daemon refused, or failed
 ├─ SandboxFailed                      a sandbox could not be started, or has ended
@@ -17,6 +18,10 @@ class BerthError(Exception):
 
 class NoDaemon(BerthError):
     """No daemon answers at the socket, and none could be started."""
+
+
+class WrongUse(BerthError):
+    """A client is used outside of its `with`, or entered a second time inside of it."""
 
 
 class WrongVersion(BerthError):

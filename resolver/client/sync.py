@@ -167,10 +167,10 @@ class Berth:
     @classmethod
     def connect(cls, run_dir: str | None = None, *, start: bool = True) -> Berth:
         """Return what becomes connected with `with`. See `resolver.client.Berth.connect`."""
-        loop = Loop()
-        return cls(loop, loop.do(_connection(run_dir, starts=start)))
+        return cls(Loop(), connection(run_dir, starts=start))
 
     def __enter__(self) -> Berth:
+        self._loop.open()
         try:
             self._loop.do(self._berth.__aenter__())
         except BaseException:
@@ -187,7 +187,3 @@ class Berth:
     def sandbox(self, *, timeout: float | None = None, grace: float = GRACE, **options: Unpack[SandboxOptions]) -> Sandbox:
         """Return a sandbox, which is there inside of `with` only. *timeout*: seconds that each command in it may take."""
         return Sandbox(self._loop, self._berth.sandbox(timeout=timeout, grace=grace, **options))
-
-
-async def _connection(run_dir: str | None, *, starts: bool) -> Connection:
-    return connection(run_dir, starts=starts)

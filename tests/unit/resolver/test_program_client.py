@@ -4,6 +4,7 @@ A fake daemon answers, and a program in the place of `berth run` and `berth exec
 """
 
 import asyncio
+import gc
 import inspect
 import json
 import os
@@ -26,6 +27,7 @@ from resolver.client import (
     NoDaemon,
     Refused,
     SandboxFailed,
+    WrongUse,
     WrongVersion,
     operations,
     sandbox,
@@ -398,3 +400,102 @@ def test_example_of_an_agent_builder(daemon, tmp_path, monkeypatch, capsys):
     assert ended.value.code == 0
     assert capsys.readouterr().out == "hello\ndenied: evil.test: no rule allows it\nexit code 0\n"
     assert "--egress=www.example.org" in told(tmp_path)[0]
+
+
+# --- used outside of its `with` -------------------------------------------------------------------------------------
+
+
+def uses_of(berth):
+    """What a program may do with a `Berth` for programs without asyncio, and with what it was given by one."""
+    yield berth.sandboxes.list_sandboxes
+    yield lambda: next(berth.daemon.stream_events())
+    yield berth.sandbox(name="box").__enter__
+    yield berth.sandbox(name="box").show
+    yield lambda: berth.sandbox(name="box").run(["true"])
+    yield lambda: berth.sandbox(name="box").start(["true"]).__enter__()
+    yield lambda: berth.sandbox(name="box").read("/x")
+
+
+def threads():
+    return [thread.name for thread in threading.enumerate() if thread.name == "berth client"]
+
+
+@pytest.fixture
+def nothing_leaks(recwarn):
+    """Nothing that was made is left without being awaited or closed, nor a thread."""
+    yield
+    gc.collect()
+    assert [str(warning.message) for warning in recwarn] == []
+    assert threads() == []
+
+
+@pytest.mark.usefixtures("nothing_leaks")
+def test_a_plain_client_says_that_it_is_used_outside_of_its_with(daemon, tmp_path):
+    berth = plain.Berth.connect(str(tmp_path), start=False)
+    before = len(daemon.requests)
+    for use in uses_of(berth):
+        with pytest.raises(WrongUse, match="use it inside of its `with`"):
+            use()
+    with berth:
+        assert threads() == ["berth client"]
+        with pytest.raises(WrongUse, match="is connected already"), berth:
+            pass
+        assert berth.daemon.show_open_api()
+    for use in uses_of(berth):
+        with pytest.raises(WrongUse, match="use it inside of its `with`"):
+            use()
+    # It may be used again.
+    with berth:
+        assert berth.daemon.show_open_api()
+    assert len(daemon.requests) == before + 4
+
+
+@pytest.mark.usefixtures("nothing_leaks")
+def test_what_another_thread_asks_ends_when_a_plain_client_is_closed(daemon, tmp_path):
+    berth = plain.Berth.connect(str(tmp_path), start=False)
+    told, asks = [], threading.Event()
+
+    async def never():
+        asks.set()
+        await asyncio.Event().wait()
+
+    def ask():
+        try:
+            berth._loop.do(never())
+        except BerthError as error:
+            told.append(str(error))
+
+    with berth:
+        asking = threading.Thread(target=ask)
+        asking.start()
+        asks.wait()
+    asking.join()
+    assert told == ["this Berth is not connected; use it inside of its `with`"]
+
+
+@pytest.mark.usefixtures("nothing_leaks")
+async def test_a_client_says_that_it_is_used_outside_of_its_with(daemon, tmp_path):
+    berth = Berth.connect(str(tmp_path), start=False)
+
+    async def follow():
+        return [event async for event in berth.daemon.stream_events()]
+
+    async def check():
+        for use in (berth.sandboxes.list_sandboxes, berth.daemon.show_metrics, follow, berth.sandbox(name="box").show):
+            with pytest.raises(WrongUse, match="use it inside of its `async with`"):
+                await use()
+
+    await check()
+    async with berth:
+        assert await berth.daemon.show_open_api()
+        with pytest.raises(WrongUse, match="is connected already"):
+            async with berth:
+                pass
+        assert await berth.daemon.show_open_api()
+    await check()
+
+
+@pytest.mark.usefixtures("nothing_leaks")
+def test_clients_that_are_never_used_leave_nothing(tmp_path):
+    plain.Berth.connect(str(tmp_path), start=False)
+    Berth.connect(str(tmp_path), start=False)
