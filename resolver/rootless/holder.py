@@ -34,8 +34,9 @@ _LOOKS = 2
 """After so many in a row without anybody the nest ends."""
 _GRACE = 5.0
 """Seconds for the daemon to end."""
-_CRASHED_AFTER = 1.0
-"""A daemon that ends within so many seconds is not started again: the next one would do the same. A way out is, after a look."""
+_CRASHED_AFTER, _REFUSES_WITHIN = 1.0, 30.0
+"""A daemon that is killed within the first so many seconds is not started again: the next one would do the same. Nor is one that ends by
+itself within the second, because it can't serve; that may take a busy machine a while. A way out is started again after a look."""
 _LOG = 4 << 20
 """Octets of a log, which is in memory, after which it begins anew; the one before stays as NAME.log.1."""
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
@@ -134,7 +135,8 @@ class _Holder:
         code = os.waitstatus_to_exitcode(status)
         with open(self._log("daemon"), "a") as log:
             log.write(f"{DAEMON_ENDED}: {f'exit code {code}' if code >= 0 else f'signal {-code}'}\n")
-        self._is_daemon_due = code != 0 and time.monotonic() - self._daemon_began > _CRASHED_AFTER
+        ran = time.monotonic() - self._daemon_began
+        self._is_daemon_due = code != 0 and ran > (_CRASHED_AFTER if code < 0 else _REFUSES_WITHIN)
 
     def _start_what_is_due(self, *, has_looked: bool) -> None:
         """Start what is to run and does not. *has_looked*: a moment has passed, so that what ended at once may be tried again."""
