@@ -346,4 +346,4 @@ EGRESS_RECORD_PAUSE = 1.0
 """Seconds until what a sandbox has used is written, so that many connections are one change of the file."""
 
 MOST_SPARES = 1000
-"""Namespaces that are kept ready: three descriptors each, and memory of the kernel."""
+"""Namespaces that are kept ready: five descriptors each, and memory of the kernel."""

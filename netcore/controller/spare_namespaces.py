@@ -1,7 +1,8 @@
 """Namespaces that are made before a sandbox needs one, so that it is ready sooner. Blocking parts run on worker threads; thread-safe.
 
 A spare is a descriptor and is pinned nowhere: nobody finds it, nobody can remove it, and it is gone with the daemon, however that
-ends. So a start finds none. It is given away once, and a namespace that was a sandbox never comes back.
+ends. So a start finds none. It is given away once, and a namespace that was a sandbox never comes back. One that somebody has changed
+meanwhile is given to nobody.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Protocol
 from netcore import limits
 from netcore.errors import NetcoreError
 from netcore.kernel import namespace
+from netcore.kernel.seal import Seal
 from netcore.model import NetnsPath
 
 log = logging.getLogger(__name__)
@@ -44,10 +46,19 @@ class NoSpareParts:
 
 @dataclass(slots=True)
 class SpareCounts:
-    """Sandboxes that found a spare, and those that found none although some are kept."""
+    """Sandboxes that found a spare, and those that found none although some are kept. *broken*: spares that others had changed."""
 
     hits: int = 0
     misses: int = 0
+    broken: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Spare:
+    """*seal*: tells whether it is as it was made."""
+
+    descriptor: int
+    seal: Seal
 
 
 def pause(since_last_use: float) -> float:
@@ -65,7 +76,7 @@ class SpareNamespaces:
         self._parts = parts
         self._clock = clock
         self._lock = Lock()
-        self._ready: list[int] = []
+        self._ready: list[_Spare] = []
         self._wanted = 0
         self._last_use = -limits.SPARE_QUIET
         self._is_arranged = False
@@ -82,8 +93,8 @@ class SpareNamespaces:
         with self._lock:
             self._wanted = count
             surplus, self._ready = self._ready[count:], self._ready[:count]
-        for descriptor in surplus:
-            self._let_go(descriptor)
+        for spare in surplus:
+            self._let_go(spare)
         self._arrange(0)
 
     def pin(self, netns_path: NetnsPath) -> bool:
@@ -92,25 +103,41 @@ class SpareNamespaces:
             if not self._wanted:
                 return False
             self._last_use = self._clock()
-            descriptor = self._ready.pop(0) if self._ready else None
-            if descriptor is None:
+            broken: list[_Spare] = []
+            spare = self._next(broken)
+            if spare is None:
                 self.counts.misses += 1
             else:
                 self.counts.hits += 1
+        for other in broken:
+            self._let_go(other)
         self._arrange(pause(0))
-        if descriptor is None:
+        if spare is None:
             return False
+        spare.seal.close()
         try:
-            namespace.pin(descriptor, netns_path)
+            namespace.pin(spare.descriptor, netns_path)
         except BaseException:
-            self._let_go(descriptor)
+            self._parts.discard(spare.descriptor)
+            os.close(spare.descriptor)
             raise
-        os.close(descriptor)
+        os.close(spare.descriptor)
         return True
 
-    def _let_go(self, descriptor: int) -> None:
-        self._parts.discard(descriptor)
-        os.close(descriptor)
+    def _next(self, broken: list[_Spare]) -> _Spare | None:
+        """Return a spare that is as it was made; add those that are not to *broken*. The lock is held."""
+        while self._ready:
+            spare = self._ready.pop(0)
+            if spare.seal.is_whole():
+                return spare
+            self.counts.broken += 1
+            broken.append(spare)
+        return None
+
+    def _let_go(self, spare: _Spare) -> None:
+        spare.seal.close()
+        self._parts.discard(spare.descriptor)
+        os.close(spare.descriptor)
 
     def _arrange(self, delay: float) -> None:
         with self._lock:
@@ -125,12 +152,7 @@ class SpareNamespaces:
             if len(self._ready) >= self._wanted:
                 return
         try:
-            descriptor = namespace.make_unpinned()
-            try:
-                self._parts.prepare(descriptor)
-            except BaseException:
-                os.close(descriptor)
-                raise
+            spare = self._made()
         except (NetcoreError, OSError) as error:
             if str(error) != self._problem:
                 log.warning("no spare namespace could be made, sandboxes make their own reason=%s", error)
@@ -141,8 +163,21 @@ class SpareNamespaces:
         with self._lock:
             is_wanted = len(self._ready) < self._wanted
             if is_wanted:
-                self._ready.append(descriptor)
+                self._ready.append(spare)
             since = self._clock() - self._last_use
         if not is_wanted:
-            self._let_go(descriptor)
+            self._let_go(spare)
         self._arrange(pause(since))
+
+    def _made(self) -> _Spare:
+        descriptor = namespace.make_unpinned()
+        try:
+            self._parts.prepare(descriptor)
+            try:
+                return _Spare(descriptor, namespace.seal(descriptor))
+            except BaseException:
+                self._parts.discard(descriptor)
+                raise
+        except BaseException:
+            os.close(descriptor)
+            raise

@@ -8,6 +8,7 @@ from netcore.default_route import DefaultRoute
 from netcore.errors import Conflict, InvalidRequest
 from netcore.kernel import default_routes, netns, rtnl, sysctl
 from netcore.kernel.netlink import ROUTE, NetlinkSocket
+from netcore.kernel.seal import Seal
 from netcore.model import NetnsPath
 
 
@@ -19,6 +20,11 @@ def make(netns_path: NetnsPath) -> None:
 def make_unpinned() -> int:
     """Return a descriptor of a namespace like those of `make` that is pinned nowhere: it goes when the descriptor is closed."""
     return netns.create_unpinned(_prepare)[0]
+
+
+def seal(netns_descriptor: int) -> Seal:
+    """Return what tells whether the namespace of *netns_descriptor* is changed from now on."""
+    return Seal(netns_descriptor)
 
 
 def pin(netns_descriptor: int, netns_path: NetnsPath) -> None:

@@ -80,7 +80,8 @@ async def serve(
         host_warnings=lambda: (
             *state_warnings(), *host_side.warnings(), *controller.host_warnings(), *drift.warnings(), *way_out.warnings(),
         ),
-        unwritable=unwritable, guard=lambda: controller.protection().value, clock=time.monotonic,
+        unwritable=unwritable, guard=lambda: controller.protection().value,
+        spares=lambda: controller.parts.files.spares.ready, clock=time.monotonic,
     )  # fmt: skip
     sources = metrics.MetricSources(
         controller=controller, registry=resolver.registry, service=resolver.service, pool=resolver.pool, dropped=dropped,

@@ -17,8 +17,7 @@ class Health:
     """See the module. *clock*: seconds, monotonic. *firewall*: as configured. *firewall_warnings*: what firewalls drop.
 
     *host_warnings*: what else of the host keeps networks from the outside. *unwritable*: why changes are refused, None if they are not.
-    *guard*: what closes networks while our firewall
-    tables are gone.
+    *guard*: what closes networks while our firewall tables are gone. *spares*: namespaces that are ready.
     """
 
     def __init__(
@@ -36,6 +35,7 @@ class Health:
         host_warnings: Callable[[], tuple[str, ...]],
         unwritable: Callable[[], str | None],
         guard: Callable[[], str],
+        spares: Callable[[], int],
         clock: Callable[[], float],
     ) -> None:
         self.version = version
@@ -50,6 +50,7 @@ class Health:
         self._host_warnings = host_warnings
         self._unwritable = unwritable
         self._guard = guard
+        self._spares = spares
         self._clock = clock
         self._started = clock()
         self.is_ready = False
@@ -87,6 +88,7 @@ class Health:
             firewall=self._firewall,
             dropped=self._dropped.by_sandbox(),
             guard=self._guard(),
+            spares=self._spares(),
             warnings=[
                 *self._refusals(),
                 *self._host.problems(),

@@ -98,7 +98,7 @@ def _upstream_times(sources: MetricSources) -> Samples:
 
 def _spares(sources: MetricSources) -> Samples:
     counts = sources.controller.parts.files.spares.counts
-    return [("hit", counts.hits), ("miss", counts.misses)]
+    return [("hit", counts.hits), ("miss", counts.misses), ("broken", counts.broken)]
 
 
 def _health(sources: MetricSources) -> Samples:
@@ -143,7 +143,8 @@ _METRICS = (
         lambda sources: [("", sources.controller.parts.files.spares.ready)],
     ),
     _Metric(
-        "counter", "berth_spare_requests", "New sandboxes while spares are kept, by whether one was ready.", "result", _spares,
+        "counter", "berth_spare_requests", "New sandboxes while spares are kept, by whether one was ready; and spares that were changed.",
+        "result", _spares,
     ),
     _Metric(
         "gauge", "berth_way_out_carried", "What the way out of a user's sandboxes carries, by kind.", "kind",

@@ -277,6 +277,7 @@ class StatusView(msgspec.Struct, frozen=True):
     """*queries*: received since the start. *nameservers*: those of the host's *resolv_conf*. *warnings*: problems that need attention.
 
     *dropped*: packets that the firewall dropped because a sandbox may not send them, by sandbox; since the tables were written.
+    *spares*: namespaces that are ready for sandboxes to come.
     *guard*: what keeps networks closed while the firewall tables are gone withstands: "lasting", "while berth runs",
     "deleted tables only", "held by another process", or "none".
     """
@@ -295,6 +296,7 @@ class StatusView(msgspec.Struct, frozen=True):
     guard: str
     warnings: list[str]
     dropped: dict[str, int] = {}
+    spares: int = 0
 
 
 class HealthView(msgspec.Struct, frozen=True):

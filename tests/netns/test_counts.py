@@ -18,6 +18,8 @@ COSTS = {
     "create network": {"commits": 2, "requests": 15, "transactions": 2, "links asked": 4},
     # A socket for its loopback.
     "create sandbox": {"commits": 3, "requests": 1, "entries": 1, "sockets": 1},
+    # It is as it was made, which nobody has to be asked or visited for.
+    "create sandbox from a spare": {"commits": 3},
     # A look at the names of its links, and two visits: each of the first two with a socket.
     "connect": {"commits": 2, "requests": 15, "transactions": 1, "entries": 3, "sockets": 2, "dumps": 1},
     # One dump of links, and one for each IP version of addresses, routes and neighbours that there must be.

@@ -54,6 +54,7 @@ def test_a_sandbox_takes_a_spare_and_has_names_and_a_way_out_in_it(lab: Lab) -> 
     try:
         ready = held_by(lab)
         assert len(ready) == 2
+        assert "2 namespaces ready for sandboxes to come" in lab.berth("status").stdout.splitlines()
         lab.berth("network", "create", "front")
         lab.berth("sandbox", "create", "--network", "front", "a")
         lab.berth("sandbox", "create", "--network", "front", "b")
@@ -109,6 +110,46 @@ def test_sockets_that_somebody_destroyed_in_a_spare_are_opened_again(lab: Lab) -
         assert lab.in_sandbox("a", "getent", "hosts", "a")
     finally:
         lab.berth("rm", "-f", "a", check=False)
+        lab.berth("network", "rm", "front", check=False)
+        lab.stop_daemon()
+
+
+def in_spares(lab: Lab, script: str) -> None:
+    """Run a script in each spare, as root of the host can."""
+    assert lab.daemon is not None
+    found = lab.shell(f"for each in /proc/{lab.daemon.pid}/fd/*; do case $(readlink $each) in net:*) echo $each;; esac; done").split()
+    assert found
+    for path in found:
+        lab.run("nsenter", f"--net={path}", "sh", "-c", script)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "nft flush ruleset",
+        "nft flush chain ip berth output",
+        "ip link set lo down",
+        "ip addr flush dev lo",
+        "sysctl -qw net.ipv4.ip_forward=1",
+    ],
+)
+def test_a_spare_that_somebody_changed_is_not_handed_out(lab: Lab, damage: str) -> None:
+    start(lab, 2)
+    try:
+        in_spares(lab, damage)
+        lab.berth("network", "create", "front")
+        lab.berth("sandbox", "create", "--network", "front", "a")
+        assert (hits(lab), metric(lab, 'berth_spare_requests_total{result="broken"}')) == (0, 2)
+        assert lab.in_sandbox("a", "getent", "hosts", "a")
+        assert lab.in_sandbox("a", "ping", "-c", "1", "-W", "9", "-q", "127.0.0.1")
+        # Others are made in their place.
+        wait_until_ready(lab, 2)
+        assert len(held_by(lab)) == 2
+        lab.berth("sandbox", "create", "--network", "front", "b")
+        assert hits(lab) == 1
+    finally:
+        lab.berth("rm", "-f", "a", "b", check=False)
         lab.berth("network", "rm", "front", check=False)
         lab.stop_daemon()
 

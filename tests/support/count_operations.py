@@ -109,6 +109,14 @@ async def main(others: int) -> None:
         await measure(result, "connect to others", lambda: sandboxes.connect("s", EndpointRequest(network="first")))
         await measure(result, "remove sandbox", lambda: sandboxes.remove("s"))
         await measure(result, "remove network", lambda: networks.remove("n"))
+        spares = controller.parts.files.spares
+        spares.keep(1)
+        await asyncio.to_thread(spares._make_one)
+        await measure(result, "create sandbox from a spare", lambda: sandboxes.create(SandboxRequest(name="s")))
+        assert spares.counts.hits, "none was taken"
+        spares.counts.hits = 0
+        spares.keep(0)
+        await sandboxes.remove("s")
         return result
 
     async def add(to: Controller, names: Iterable[str]) -> None:

@@ -117,6 +117,8 @@ def status(form: str) -> int:
     queries = f"{report['queries']} {'query' if report['queries'] == 1 else 'queries'}"
     print(f"{counted(report['networks'], 'network')}, {counted(report['sandboxes'], 'sandbox')}, {queries} answered")
     print(f"nameservers of {report['resolv_conf']}: {', '.join(report['nameservers']) or 'none'}")
+    if report.get("spares"):
+        print(f"{counted(report['spares'], 'namespace')} ready for sandboxes to come")
     if report["exits_when_idle"]:
         print("started by a command that found no daemon; it ends when nothing needs it, or with `berth daemon stop`")
     for upstream in report["upstreams"]:

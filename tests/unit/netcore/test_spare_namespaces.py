@@ -17,12 +17,27 @@ from netcore.model import NetnsPath
 PATH = NetnsPath("/run/netns/berth-a")
 
 
+class FakeSeal:
+    """*whole*: nobody has changed the namespace."""
+
+    def __init__(self) -> None:
+        self.whole = True
+        self.is_closed = False
+
+    def is_whole(self) -> bool:
+        return self.whole
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
 class Host:
     """Makes namespaces that are pipes; remembers what was prepared, discarded and pinned. `run` does what was put off."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made: list[int] = []
         self.discarded: list[int] = []
+        self.seals: list[FakeSeal] = []
         self.pinned: list[int] = []
         self.delays: list[float] = []
         self.waiting: list[Callable[[], None]] = []
@@ -30,6 +45,7 @@ class Host:
         self.now = 100.0
         monkeypatch.setattr(namespace, "make_unpinned", self._make)
         monkeypatch.setattr(namespace, "pin", self._pin)
+        monkeypatch.setattr(namespace, "seal", self._seal)
         self.spares = SpareNamespaces(self._later, self, lambda: self.now)
 
     def _make(self) -> int:
@@ -41,6 +57,10 @@ class Host:
         if self.fails is not None:
             raise self.fails
         self.pinned.append(descriptor)
+
+    def _seal(self, _: int) -> FakeSeal:
+        self.seals.append(FakeSeal())
+        return self.seals[-1]
 
     def prepare(self, netns_descriptor: int) -> None:
         if self.fails is not None:
@@ -154,3 +174,38 @@ def test_nobody_prepares_anything_where_there_is_no_resolver() -> None:
     parts = spare_namespaces.NoSpareParts()
     parts.prepare(1)
     parts.discard(1)
+
+
+def test_one_that_was_changed_is_given_to_nobody(host: Host) -> None:
+    host.spares.keep(3)
+    host.run()
+    host.seals[0].whole = host.seals[1].whole = False
+    assert host.spares.pin(PATH)
+    assert host.pinned == [host.made[2]]
+    assert host.discarded == host.made[:2]
+    assert not any(map(is_open, host.made))
+    assert all(seal.is_closed for seal in host.seals)
+    counts = host.spares.counts
+    assert (counts.hits, counts.misses, counts.broken) == (1, 0, 2)
+    host.run()
+    assert host.spares.ready == 3
+
+
+def test_when_all_were_changed_a_sandbox_makes_its_own(host: Host) -> None:
+    host.spares.keep(1)
+    host.run()
+    host.seals[0].whole = False
+    assert not host.spares.pin(PATH)
+    assert (host.spares.counts.misses, host.spares.counts.broken) == (1, 1)
+
+
+def test_what_can_not_be_watched_is_no_spare(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> FakeSeal:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(namespace, "seal", refuse)
+    host.spares.keep(1)
+    host.run(1)
+    assert host.spares.ready == 0
+    assert host.discarded == host.made
+    assert not is_open(host.made[0])

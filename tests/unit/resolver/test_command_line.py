@@ -555,6 +555,11 @@ def test_resolve_cache_status_and_nodes(daemon, berth):
         "upstream 10.0.0.1 (host): ok, 1.2 ms",
         "warning: ufw drops",
     ]
+    daemon.responses["GET /v1/status"]["spares"] = 1
+    for words in (("status",), ("info",)):
+        assert "1 namespace ready for sandboxes to come" in berth(*words)[1].splitlines()
+        assert json.loads(berth(*words, "--format", "json")[1])["spares"] == 1
+        assert berth(*words, "--format", "{{.spares}}")[1] == "1\n"
     daemon.responses["GET /v1/nodes"] = [{"id": "n" * 20, "name": "one", "address": "10.0.0.1", "endpoints": 2, "own": True}]
     assert berth("node", "ls")[1].splitlines()[1].split() == ["n" * 12, "one", "*", "10.0.0.1", "2"]
 

@@ -39,7 +39,7 @@ def made(unwritable=None):
         lookup=SimpleNamespace(upstreams=lambda: [UPSTREAM]),
         host=SimpleNamespace(path="/etc/resolv.conf", content=SimpleNamespace(nameservers=("10.0.0.53",)), problems=lambda: ["line 1"]),
         dropped=dropped(), firewall_warnings=lambda: ("chain x drops",), host_warnings=lambda: ("up0 is closed",), unwritable=lambda: unwritable,
-        guard=lambda: "lasting",
+        guard=lambda: "lasting", spares=lambda: 4,
         clock=lambda: next(clock),
     )  # fmt: skip
 
@@ -48,7 +48,7 @@ async def test_status():
     assert await made().status() == schema.StatusView(
         version="1.2.3", pid=os.getpid(), exits_when_idle=True, uptime_seconds=12.346, networks=2, sandboxes=3, queries=15,
         resolv_conf="/etc/resolv.conf", nameservers=["10.0.0.53"], upstreams=[UPSTREAM], firewall="nftables", guard="lasting", dropped={"evil": 7},
-        warnings=["line 1", "no resolver", "up0 is closed", "chain x drops"],
+        warnings=["line 1", "no resolver", "up0 is closed", "chain x drops"], spares=4,
     )  # fmt: skip
 
 

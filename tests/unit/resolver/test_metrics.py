@@ -39,6 +39,7 @@ berth_state_writable 1.0
 berth_spare_namespaces 2.0
 berth_spare_requests_total{result="hit"} 5.0
 berth_spare_requests_total{result="miss"} 1.0
+berth_spare_requests_total{result="broken"} 2.0
 berth_way_out_carried{kind="flows"} 3.0
 berth_way_out_refused_total{kind="connections"} 9.0
 berth_relay_refused_total{kind="connections"} 6.0
@@ -67,7 +68,7 @@ def sources():
         controller=SimpleNamespace(
             state=SimpleNamespace(networks={"n": 1}, sandboxes=SANDBOXES, endpoints={"a": (1, 2), "b": (3,)}),
             parts=SimpleNamespace(
-                files=SimpleNamespace(spares=SimpleNamespace(ready=2, counts=SpareCounts(hits=5, misses=1))),
+                files=SimpleNamespace(spares=SimpleNamespace(ready=2, counts=SpareCounts(hits=5, misses=1, broken=2))),
                 relays=SimpleNamespace(totals=SimpleNamespace(refused={totals.Kind.CONNECTIONS: 6})),
             ),
         ),
