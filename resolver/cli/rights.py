@@ -1,7 +1,7 @@
 """As whom a command runs and with which rights: what this process gives up, for good, before it becomes the command.
 
-Spec: capabilities(7), credentials(7), capset(2), setrlimit(2); PR_CAPBSET_DROP, PR_CAP_AMBIENT and PR_SET_NO_NEW_PRIVS in prctl(2);
-CLOSE_RANGE_CLOEXEC in close_range(2).
+Spec: capabilities(7), credentials(7), capset(2), setrlimit(2); PR_CAPBSET_DROP, PR_CAP_AMBIENT, PR_SET_NO_NEW_PRIVS and PR_SET_SECCOMP in
+prctl(2); SECCOMP_FILTER_FLAG_SPEC_ALLOW in seccomp(2); CLOSE_RANGE_CLOEXEC in close_range(2).
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from typing import Any, NamedTuple
 from resolver.cli.entering import EnterFailed
 from resolver.cli.system_calls import check, libc
 from resolver.cli.users import Identity, identity_of
-from resolver.isolation import rights
+from resolver.isolation import rights, terminal_filter
 from resolver.isolation.told import isolation_of, withheld_of
 from resolver.rootless import places
 
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _CLEAR_ALL = 23, 24, 38, 47, 4
 _VERSION_3 = 0x2008_0522
+_PR_SET_SECCOMP, _MODE_FILTER, _SET_MODE_FILTER, _SPEC_ALLOW = 22, 2, 1, 4
+_SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277}
+"""Number of seccomp(2). Unlike prctl(2) it can leave the processor's speculation as it is, without which programs are slower."""
 _CLOSE_RANGE, _CLOSE_RANGE_CLOEXEC, _MOST = 436, 4, 0xFFFF_FFFF
 _HIGHEST = 63
 
@@ -29,7 +32,7 @@ _HIGHEST = 63
 class Rights(NamedTuple):
     """What a command gets. *capabilities*: bits; *may_gain*: programs that it executes may have more (setuid). *identity*: None: as it is.
 
-    *limits*: (resource, soft, hard). *descriptors*: those above 2 that stay open.
+    *limits*: (resource, soft, hard). *descriptors*: those above 2 that stay open. *may_type*: into its terminal, see `terminal_filter`.
     """
 
     capabilities: int
@@ -37,6 +40,7 @@ class Rights(NamedTuple):
     identity: Identity | None
     limits: tuple[tuple[int, int, int], ...] = ()
     descriptors: tuple[int, ...] = ()
+    may_type: bool = False
 
 
 def rights_of(sandbox: Mapping[str, Any], *, user: str | None = None, privileged: bool = False, descriptors: Sequence[int] = ()) -> Rights:
@@ -44,7 +48,7 @@ def rights_of(sandbox: Mapping[str, Any], *, user: str | None = None, privileged
 
     *user*, *privileged*: for this command, in place of what the sandbox has.
     """
-    isolation = isolation_of(sandbox)
+    isolation, withheld = isolation_of(sandbox), withheld_of(sandbox)
     has_all = privileged or isolation["privileged"]
     wanted = isolation["user"] if user is None else user
     identity = None
@@ -64,12 +68,13 @@ def rights_of(sandbox: Mapping[str, Any], *, user: str | None = None, privileged
             drop=isolation["cap_drop"],
             privileged=has_all,
             confined=bool(isolation["confine"]),
-            withheld=withheld_of(sandbox),
+            withheld=withheld,
         ),
-        may_gain=rights.may_gain(isolation["security_options"], privileged=has_all) and not withheld_of(sandbox),
+        may_gain=rights.may_gain(isolation["security_options"], privileged=has_all) and not withheld,
         identity=identity,
         limits=limits,
         descriptors=tuple(descriptors),
+        may_type=rights.may_type(isolation["security_options"], privileged=has_all and not places.is_nest()) and not withheld,
     )
 
 
@@ -84,6 +89,9 @@ def of_bubblewrap(given: Rights) -> Rights:
 def take(given: Rights) -> None:
     """Give up, for good, what a command with the rights *given* must not have; EnterFailed."""
     _close_descriptors(given.descriptors)
+    if given.may_gain and not given.may_type:
+        # Now that it has the right to: without it only who gains nothing may.
+        _filter_terminal()
     _drop_from_bounds(given.capabilities)
     for resource, soft, hard in given.limits:
         _set_limit(resource, soft, hard)
@@ -93,6 +101,8 @@ def take(given: Rights) -> None:
         _keep_only(given.capabilities)
     if not given.may_gain:
         check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "giving up new privileges")
+        if not given.may_type:
+            _filter_terminal()
 
 
 def take_or_report(given: Rights, report: int, code: int) -> None:
@@ -102,6 +112,18 @@ def take_or_report(given: Rights, report: int, code: int) -> None:
     except BaseException as error:
         os.write(report, str(error).encode())
         os._exit(code)
+
+
+def _filter_terminal() -> None:
+    """Keep this process and all that it starts from typing into the terminal; a kernel without filters of system calls can't."""
+    octets = terminal_filter.program()
+    instructions = ctypes.create_string_buffer(octets, len(octets))
+    filter_ = struct.pack("@HP", len(octets) // 8, ctypes.addressof(instructions))
+    number = _SECCOMP.get(os.uname().machine) if struct.calcsize("P") == 8 else None
+    if number is not None and libc.syscall(number, _SET_MODE_FILTER, _SPEC_ALLOW, filter_) == 0:
+        return
+    if libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, filter_, 0, 0) < 0 and ctypes.get_errno() != errno.EINVAL:
+        check(-1, "filtering what types into the terminal")
 
 
 def _close_descriptors(kept: Sequence[int]) -> None:

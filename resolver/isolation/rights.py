@@ -28,8 +28,9 @@ over nothing of ours. Without SYS_PTRACE it reaches no process that has more rig
 _ALL = (1 << 64) - 1
 _GAIN = "no-new-privileges"
 _UNMASKED = "systempaths=unconfined"
-_SO_ANYWAY = ("seccomp=unconfined", "apparmor=unconfined", "label=disable")
-"""There is no filter of system calls and no profile that could be taken away."""
+_UNFILTERED = "seccomp=unconfined"
+_SO_ANYWAY = ("apparmor=unconfined", "label=disable")
+"""There is no profile that could be taken away."""
 
 
 def number_of(text: str) -> int | None:
@@ -68,11 +69,11 @@ def kept(*, add: Sequence[str], drop: Sequence[str], privileged: bool, confined:
 def check_security_option(text: str) -> None:
     """ValueError unless *text* is a security option that means something here: OPTION=VALUE, or OPTION:VALUE."""
     option = text.replace(":", "=", 1)
-    if option in (_GAIN, f"{_GAIN}=true", f"{_GAIN}=false", _UNMASKED, *_SO_ANYWAY):
+    if option in (_GAIN, f"{_GAIN}=true", f"{_GAIN}=false", _UNMASKED, _UNFILTERED, *_SO_ANYWAY):
         return
     raise ValueError(
-        f"{text!r} is none of {_GAIN}[=true|false], {_UNMASKED}, {', '.join(_SO_ANYWAY)}; there are no filters of system calls and no "
-        "profiles of AppArmor or SELinux"
+        f"{text!r} is none of {_GAIN}[=true|false], {_UNMASKED}, {_UNFILTERED}, {', '.join(_SO_ANYWAY)}; there are no other filters of "
+        "system calls and no profiles of AppArmor or SELinux"
     )
 
 
@@ -89,3 +90,8 @@ def may_gain(options: Iterable[str], *, privileged: bool) -> bool:
 def is_unmasked(options: Iterable[str], *, privileged: bool) -> bool:
     """Return whether the command sees all of /proc and /sys."""
     return privileged or any(text.replace(":", "=", 1) == _UNMASKED for text in options)
+
+
+def may_type(options: Iterable[str], *, privileged: bool) -> bool:
+    """Return whether the command may put characters into the terminal that it was started from. *privileged*: as the host's root."""
+    return privileged or any(text.replace(":", "=", 1) == _UNFILTERED for text in options)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -177,6 +178,40 @@ def test_descriptors_above_2_are_closed_but_those_that_are_named(lab, command):
     assert lab.shell(f"{opened} --preserve-fd 5,7 {rest} {look}") == "0 1 2 5 7"
     refused = lab.run("sh", "-c", f"{sys.executable} -m resolver {command} --preserve-fd 9 {rest} true", check=False)
     assert (refused.returncode, "--preserve-fd 9: descriptor 9 is not open" in refused.stderr) == (2, True)
+
+
+TYPE = (Path(__file__).parents[1] / "support" / "type_into_terminal.py").read_text()
+WAYS = 4 if platform.machine() == "x86_64" else 2
+"""Into the kernel, that are tried for each of two ioctls."""
+ON_A_TERMINAL = (sys.executable, "-c", "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]))")
+
+
+def typed(output: str) -> set[str]:
+    """Return what the attempts of a command on a terminal came to."""
+    words = output.split()[-2 * WAYS :]
+    assert len(words) == 2 * WAYS, output
+    return set(words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run",), ("run", "--user", "nobody"), ("run", "--cap-add", "ALL"), ("run", "--security-opt", "no-new-privileges=false"),
+        ("run", "--egress", "none", "--privileged"), ("run", "--egress", "none", "--security-opt", "seccomp=unconfined"), ("exec",), ("exec", "--user", "nobody"),
+        pytest.param(("run", "--confine=/srv"), marks=NEEDS_BUBBLEWRAP),
+    ],
+)  # fmt: skip
+def test_a_command_does_not_type_into_the_callers_terminal(lab, words):
+    target = "jail" if words[0] == "exec" else "--"
+    done = lab.run(*ON_A_TERMINAL, sys.executable, "-m", "resolver", *words, target, "python3", "-c", TYPE)
+    assert typed(done.stdout) == {"EPERM"}
+
+
+def test_without_the_filter_a_command_types_if_the_kernel_lets_it(lab):
+    unfiltered = ("run", "--security-opt", "seccomp=unconfined", "--", "python3", "-c", TYPE)
+    done = lab.run(*ON_A_TERMINAL, sys.executable, "-m", "resolver", *unfiltered)
+    # EIO where dev.tty.legacy_tiocsti is 0; EINVAL and ENOTTY: no console.
+    assert typed(done.stdout) & {"done", "EIO"}
 
 
 def test_what_stays_keeps_no_descriptor_of_the_caller(lab):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from resolver.isolation.rights import DEFAULT, NAMES
-from tests.netns.test_commands import AS, MASKED
+from tests.netns.test_commands import AS, MASKED, ON_A_TERMINAL, TYPE, typed
 from tests.support.user_lab import HOME, RUN_DIR, RUNTIME, STATE_DIR, UserLab, why_no_user
 
 WHY_NOT = why_no_user()
@@ -22,6 +22,7 @@ CONFINED = pytest.param(
     ("--confine=work", "-w", "work"),
     marks=pytest.mark.skipif(shutil.which("bwrap") is None, reason="bwrap is not installed (package bubblewrap)"),
 )
+CONFINED_RUN = pytest.param(("run", *CONFINED.values[0]), marks=CONFINED.marks)
 SEEN = "import os, sys; print(*[path for path in sys.argv[1:] if os.path.lexists(path)])"
 
 
@@ -73,6 +74,16 @@ def test_state_and_other_sandboxes_files_are_hidden_and_the_rest_of_run_is_not(l
     paths = (jail["files"], jail["directory"], jail["netns"], f"{RUN_DIR}/daemon.log", f"{RUN_DIR}/outside", f"{STATE_DIR}/berth.db")
     shown = said(lab, "run", *options, "--", sys.executable, "-c", SEEN, "/usr", *paths).split()
     assert shown == (["/usr", jail["files"]] if "container:jail" in options else ["/usr"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("run",), ("run", "--privileged"), ("run", "--user", "1000"), ("run", "--security-opt", "no-new-privileges=false"), ("exec",), CONFINED_RUN],
+)  # fmt: skip
+def test_a_command_does_not_type_into_the_callers_terminal(lab, words):
+    target = "jail" if words[0] == "exec" else "--"
+    done = lab.as_user(*ON_A_TERMINAL, sys.executable, "-m", "resolver", *words, target, sys.executable, "-c", TYPE)
+    assert typed(done.stdout) == {"EPERM"}
 
 
 def test_a_command_writes_nothing_that_the_daemon_reads(lab):
