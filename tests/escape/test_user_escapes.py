@@ -28,8 +28,6 @@ HOSTS = {
     "no tun, one id": lambda: UserLab(tun=False, sub_ids=False),
 }  # fmt: skip
 
-IN_CI = ("tun, sub-ids", "no tun, one id")
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
@@ -64,9 +62,9 @@ def run(host: str, share: int, share_of_moments: int, times: int) -> OnHost:
         return OnHost(run_in(world, part_of(all_attempts(), seed, share), chosen(seed, share_of_moments), times, runtimes), missing)
 
 
-@pytest.fixture(scope="module", params=IN_CI)
+@pytest.fixture(scope="module", params=HOSTS)
 def on_host(request) -> OnHost:
-    return run(request.param, 40, 8, 1)
+    return run(request.param, 80, 16, 1)
 
 
 @pytest.mark.parametrize("runtime", USERS_RUNTIMES)
