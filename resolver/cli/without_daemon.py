@@ -27,6 +27,8 @@ _ABOUT_THE_DAEMON = ("/v1/stop", "/v1/resolve", "/v1/cache", "/v1/doctor", "/v1/
 _ANY_SAVED = "SELECT 1 FROM item WHERE value IS NOT NULL AND (key LIKE 'network/%' OR key LIKE 'sandbox/%' OR key LIKE 'run/%') LIMIT 1"
 _START_TIMEOUT = 20.0
 """Seconds for a daemon to answer; the last one may have to end before."""
+_ENDED = "it ended, because nobody needed it or somebody stopped it"
+"""Of a daemon that was not wanted any more in the moment in which it was asked for again: the next one is."""
 _LOOK = 0.01
 
 
@@ -119,7 +121,7 @@ def start_daemon() -> None:
             reason = _try_to_start(log, directory, end)
             if reason is None:
                 return
-            is_starting_or_ending = TAKEN in reason and not is_elsewhere(reason, os.uname().nodename, directory)
+            is_starting_or_ending = reason == _ENDED or (TAKEN in reason and not is_elsewhere(reason, os.uname().nodename, directory))
             if not is_starting_or_ending or time.monotonic() > end:
                 raise Refused(f"no daemon could be started: {reason}")
             time.sleep(_LOOK)
@@ -155,12 +157,16 @@ def _why_none(log: str, code: int | None) -> str:
     lines = log.strip().splitlines()
     output = [line for line in lines if not line.startswith(DAEMON_ENDED)]
     another = next((line for line in output if TAKEN in line), None)
-    how = f"signal {-code}" if code is not None and code < 0 else next((end for end in lines if end not in output), "").rpartition(": ")[2]
-    if another is None and how.startswith("signal "):
-        # What it said before has nothing to do with that.
-        import signal
+    noted = next((end for end in lines if end not in output), "").rpartition(": ")[2]
+    if another is None:
+        # What it said before has nothing to do with how it ended.
+        if code == 0 or noted == "exit code 0":
+            return _ENDED
+        number = -code if code is not None and code < 0 else int(noted.removeprefix("signal ")) if noted.startswith("signal ") else 0
+        if number:
+            import signal
 
-        return f"it was ended by {signal.Signals(int(how.removeprefix('signal '))).name}"
+            return f"it was ended by {signal.Signals(number).name}"
     told = another or (output[-1] if output else "it exited without output")
     return told.removeprefix("berth: ")
 

@@ -136,7 +136,10 @@ def test_who_may_not_start_one_is_told_that_there_is_none(started, berth, tmp_pa
 def test_daemon_that_can_not_start_says_why(monkeypatch, tmp_path):
     monkeypatch.setenv("BERTH_RUN_DIR", str(tmp_path))
     python = sys.executable
-    for script, text in (("", "it exited without output"), ("import sys; sys.exit('berth: no capability')", "no capability")):
+    for script, text in (
+        ("raise SystemExit(1)", "it exited without output"),
+        ("import sys; sys.exit('berth: no capability')", "no capability"),
+    ):
         interpreter = tmp_path / "python"
         interpreter.write_text(f'#!/bin/sh\nexec {python} -c "{script}"\n')
         interpreter.chmod(0o755)
@@ -226,6 +229,8 @@ STARTS = 'time=2026-11-27T20:31:06Z level=info msg="names are answered"\n'
         ("a warning\nberth: a setting is wrong\n", 2, "a setting is wrong"),
         (f"berth: a setting is wrong\n{ENDED}exit code 2\n", 1, "a setting is wrong"),
         # Those of a nest, whose holder notes how they end, and those of root.
+        (f"{STARTS}{ENDED}exit code 0\n", 1, without_daemon._ENDED),
+        (STARTS, 0, without_daemon._ENDED),
         (f"{STARTS}{ENDED}signal 24\n", 1, "it was ended by SIGXCPU"),
         (STARTS, -9, "it was ended by SIGKILL"),
         (f"berth: another berth daemon is using it\n{ENDED}signal 15\n", 1, "another berth daemon is using it"),
@@ -233,3 +238,11 @@ STARTS = 'time=2026-11-27T20:31:06Z level=info msg="names are answered"\n'
 )
 def test_why_there_is_no_daemon(log, code, why):
     assert without_daemon._why_none(log, code) == why
+
+
+def test_one_that_ends_as_it_is_asked_for_is_started_again(monkeypatch, tmp_path):
+    reasons = [without_daemon._ENDED, None]
+    monkeypatch.setattr(without_daemon, "run_directory", lambda: str(tmp_path))
+    monkeypatch.setattr(without_daemon, "_try_to_start", lambda *_: reasons.pop(0))
+    without_daemon.start_daemon()
+    assert reasons == []
