@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-
+from resolver.light import signal
 from resolver.numbers import whole_number
 
 START_NO_MORE: int = signal.SIGRTMIN + 1
@@ -18,11 +17,14 @@ def signal_number(text: str) -> int | None:
     """
     if text.isdigit():
         return whole_number(text, 1, signal.SIGRTMAX)
+    # Few name one.
+    from signal import Signals
+
     name = text.upper().removeprefix("SIG")
     for base, sign in (("RTMIN", "+"), ("RTMAX", "-")):
         if name.startswith(base + sign):
             offset = whole_number(name.removeprefix(base + sign), 0, signal.SIGRTMAX - signal.SIGRTMIN)
-            least = int(signal.Signals["SIG" + base])
+            least = int(Signals["SIG" + base])
             return None if offset is None else least + offset if sign == "+" else least - offset
-    members = signal.Signals.__members__
+    members = Signals.__members__
     return int(members["SIG" + name]) if "SIG" + name in members else None

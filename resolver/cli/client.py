@@ -6,10 +6,13 @@ What `berth run` does not usually need is imported where it is used: each such m
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
 
 from resolver.cli.connection import PATIENCE, NoDaemon, Refused, Unanswered, connect, exchange, run_directory, send, socket_path
+from resolver.light import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 # What a connection is made of is to be had here too.
 __all__ = [

@@ -6,12 +6,14 @@ admin API does not tell it. It goes with the directory. Standard library only.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 from resolver.cli.whole_file import write_whole
+from resolver.light import TYPE_CHECKING, NamedTuple, read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 _FILE = "command"
 
@@ -25,14 +27,14 @@ class CommandRecord(NamedTuple):
 
 def write(sandbox: Mapping[str, Any], variables: Mapping[str, str], directory: str) -> None:
     """Leave the record of the command that is started in *sandbox*."""
-    write_whole(os.path.join(sandbox["directory"], _FILE), json.dumps({"variables": dict(variables), "directory": directory}))
+    write_whole(os.path.join(sandbox["directory"], _FILE), write_json({"variables": dict(variables), "directory": directory}))
 
 
 def read(sandbox: Mapping[str, Any]) -> CommandRecord | None:
     """Return the record of the command of *sandbox*; None if berth has started none there, or it may not be read."""
     try:
         with open(os.path.join(sandbox["directory"], _FILE)) as file:
-            told = json.load(file)
+            told = read_json(file.read())
         return CommandRecord(dict(told["variables"]), str(told["directory"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import _socket
 import errno
-import json
 import os
 import time
-from collections.abc import Callable
-from typing import Any
 
+from resolver.light import TYPE_CHECKING, read_json, write_json
 from resolver.rootless import places
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 PATIENCE = 120.0
 """Seconds for the daemon to answer: a plugin may take 30 for a call, and other requests may be before this one."""
@@ -73,7 +75,7 @@ def exchange(sock: _socket.socket, method: str, path: str, body: Any = None, mea
         raise _silent() from error
     except ConnectionError as error:
         raise Unanswered from error
-    decoded = json.loads(octets) if octets else None
+    decoded = read_json(octets) if octets else None
     if status >= 400:
         told = (decoded or {}).get("error", {})
         raise Refused(told.get("message") or f"the daemon answered {status}", told.get("kind"))
@@ -134,7 +136,7 @@ def _silent() -> Refused:
 
 def send(sock: _socket.socket, method: str, path: str, body: Any = None) -> None:
     """Send one request; the connection closes with its response."""
-    content = b"" if body is None else json.dumps(body).encode()
+    content = b"" if body is None else write_json(body).encode()
     head = f"{method} {path} HTTP/1.1\r\nHost: berth\r\nConnection: close\r\nContent-Length: {len(content)}\r\n"
     sock.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + content)
 

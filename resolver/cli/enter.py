@@ -8,18 +8,14 @@ is killed with it, and everything else too. What stays in the background has `re
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
-import signal
 import struct
 import sys
 import time
 
 # For the search of the PATH: what is loaded in a sandbox would be what that has at its place.
 import warnings  # noqa: F401
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, NoReturn
 
 from resolver.cli import mounts, rights
 from resolver.cli.entering import FAILED, NOT_EXECUTABLE, NOT_FOUND, EnterFailed, WorkingDirectory
@@ -27,7 +23,12 @@ from resolver.cli.reaping import FORWARDED, command_of, exit_code, first_child, 
 from resolver.cli.rights import Rights, rights_of
 from resolver.cli.system_calls import check, end_with_parent, libc
 from resolver.isolation.told import isolation_of
+from resolver.light import TYPE_CHECKING, NamedTuple, signal, suppress
 from resolver.signal_names import START_NO_MORE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, NoReturn
 
 _CLONE_NEWNS, _CLONE_NEWCGROUP, _CLONE_NEWUTS, _CLONE_NEWIPC = 0x2_0000, 0x200_0000, 0x400_0000, 0x800_0000
 _CLONE_NEWUSER, _CLONE_NEWPID, _CLONE_NEWNET = 0x1000_0000, 0x2000_0000, 0x4000_0000
@@ -74,7 +75,7 @@ def start(
     try:
         register(pid)
         # Broken if the init failed already; it has reported why.
-        with contextlib.suppress(BrokenPipeError):
+        with suppress(BrokenPipeError):
             os.write(releasing, b"1")
     except BaseException:
         os.kill(pid, signal.SIGKILL)
@@ -360,7 +361,7 @@ def _open_confined(init: int) -> int:
         bubblewrap = first_child(init)
         command = None if bubblewrap is None else command_of(bubblewrap)
         if bubblewrap is not None and command is not None:
-            with contextlib.suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):
                 process = os.pidfd_open(command)
                 # Otherwise it has ended, and the pid may be another's.
                 if command_of(bubblewrap) == command:

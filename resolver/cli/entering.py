@@ -6,7 +6,8 @@ Apart from `resolver.cli.enter`, so that what enters is loaded while the daemon 
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+
+from resolver.light import NamedTuple
 
 NOT_FOUND, NOT_EXECUTABLE, FAILED = 127, 126, 125
 """Exit codes of a command that was not started, as Docker has them."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 from resolver.cli.client import Refused
+from resolver.light import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 PASSED_ON = ("PATH", "HOME", "USER", "SHELL", "TERM", "LANG", "TZ")
 """What a command has of the caller's variables, beside those whose names begin with LC_."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from resolver.cli import entering
 from resolver.cli.client import find_sandbox
 from resolver.cli.environment import explicit_environment, inherited
 from resolver.cli.outcome import usage_error
 from resolver.cli.run import check_streams, descriptors_of, exit_code, has_options, without_dashes
+from resolver.light import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def main(arguments: list[str]) -> int:

@@ -5,11 +5,7 @@ Loaded while the daemon makes the sandbox.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from resolver.cli import command_record, enter, entering
 from resolver.cli.client import Refused, call
@@ -17,8 +13,12 @@ from resolver.cli.entering import EnterFailed
 from resolver.cli.output import complain
 from resolver.cli.sandbox_calls import delete, register
 from resolver.isolation.told import isolation_of, withheld_of
+from resolver.light import TYPE_CHECKING, signal, suppress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
     from resolver.cli.environment import Variables
     from resolver.cli.restarting import Restarting
 
@@ -133,7 +133,7 @@ def _wait(pid: int, before_the_end: Callable[[], None] = lambda: None) -> int:
         if number in (signal.SIGTERM, signal.SIGHUP):
             before_the_end()
         # Between two starts nothing runs that it could be handed to.
-        with contextlib.suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):
             os.kill(pid, number)
 
     for number in HANDED_ON:

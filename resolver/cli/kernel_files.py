@@ -6,14 +6,16 @@ cgroup_namespaces(7); a user namespace may mount sysfs and proc only where it co
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
-from collections.abc import Iterable
 
 from resolver.cli import mount_calls
 from resolver.cli.mount_calls import NODEV, NOEXEC, NOSUID, RDONLY
 from resolver.cli.system_calls import check
+from resolver.light import TYPE_CHECKING, suppress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _FLAGS = NOSUID | NODEV | NOEXEC
 _CGROUPS, _SHARED_MEMORY = "/sys/fs/cgroup", "/dev/shm"  # noqa: S108 (where the C library has it)
@@ -88,7 +90,7 @@ _UNPRIVILEGED = {
 def let_everybody_listen_and_ping() -> None:
     """Let users who are not root listen on ports below 1024 and ping in this network namespace, as Docker does, if it is left to us."""
     for path, (default, wanted) in _UNPRIVILEGED.items():
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             with open(path) as file:
                 is_ours = file.read().strip() == default
             if is_ours:
@@ -97,7 +99,7 @@ def let_everybody_listen_and_ping() -> None:
 
 def _write_first(path: str, texts: Iterable[str]) -> None:
     for text in texts:
-        with contextlib.suppress(OSError), open(path, "w") as file:
+        with suppress(OSError), open(path, "w") as file:
             file.write(text)
             file.flush()
             return

@@ -6,11 +6,13 @@ Spec: mount(2), umount2(2), open_tree and move_mount in `include/uapi/linux/moun
 from __future__ import annotations
 
 import os
-import re
 import struct
-from collections.abc import Iterator
 
 from resolver.cli.system_calls import check, libc
+from resolver.light import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC, SLAVE = 1, 2, 4, 8, 0x20, 0x1000, 0x4000, 0x8_0000
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
@@ -64,4 +66,10 @@ def mounted_below(directory: str) -> Iterator[tuple[str, str]]:
     seen = [identity for identity, _, path, _ in mounts if path == directory]
     for _, parent, path, kind in mounts:
         if seen and parent == seen[-1] and path.startswith(f"{directory}/"):
-            yield re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), path), kind
+            yield _without_escapes(path), kind
+
+
+def _without_escapes(path: str) -> str:
+    """Return *path* as it is, of the way the kernel writes it: a space, a tab, a line end and a backslash as an octal number."""
+    first, *rest = path.split("\\")
+    return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)

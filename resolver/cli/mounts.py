@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
 
 from resolver.cli import kernel_files, mount_calls
 from resolver.cli.entering import EnterFailed
@@ -13,6 +11,13 @@ from resolver.cli.output import complain
 from resolver.cli.system_calls import check, libc
 from resolver.isolation import rights
 from resolver.isolation.told import isolation_of
+from resolver.light import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from resolver.isolation.files import Volume
 
 # Sockets through which the C library would have another program look up host names.
 _RESOLVER_SOCKETS = (
@@ -21,9 +26,6 @@ _RESOLVER_SOCKETS = (
     "/run/systemd/resolve/io.systemd.Resolve",
     "/run/systemd/resolve/io.systemd.Resolve.Monitor",
 )
-
-if TYPE_CHECKING:
-    from resolver.isolation.files import Volume
 
 
 def prepare(sandbox: dict[str, Any], *, own_processes: bool) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NoReturn
-
 from resolver.cli.client import Refused
 from resolver.cli.output import complain
+from resolver.light import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
 
 
 def outcome(action: Callable[[], int]) -> int:

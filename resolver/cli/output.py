@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
+from resolver.light import TYPE_CHECKING
 from resolver.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from typing import Any
 
 
 def print_json(value: Any) -> None:
     """Print *value* as indented JSON."""
+    import json
+
     json.dump(value, sys.stdout, indent=2)
     sys.stdout.write("\n")
 

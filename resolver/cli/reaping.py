@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
 
 from resolver.cli import mounts
 from resolver.cli.entering import EnterFailed
 from resolver.isolation.told import isolation_of
+from resolver.light import TYPE_CHECKING, signal, suppress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGCONT)
 TIMED_OUT = 124
@@ -35,7 +36,7 @@ def reap(child: int, sandbox: Mapping[str, Any]) -> int:
 
     def hand_on(number: int, _: object) -> None:
         # It may have ended by now.
-        with contextlib.suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):
             os.kill((command_of(child) or child) if is_confined else child, number)
 
     for number in FORWARDED:
@@ -112,13 +113,13 @@ class _Watch:
         while self._steps and time.monotonic() >= self._steps[0][0]:
             self._steps.pop(0)[1]()
         # Nobody is there to be told of a failure; the next look is another occasion.
-        with contextlib.suppress(OSError, EnterFailed):
+        with suppress(OSError, EnterFailed):
             mounts.cover_files(self._sandbox)
         self._arm()
 
     def _terminate(self) -> None:
         self.has_timed_out = True
-        with contextlib.suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):
             os.kill((command_of(self._child) or self._child) if self._is_confined else self._child, signal.SIGTERM)
 
     def _kill(self) -> None:

@@ -10,15 +10,18 @@ import ctypes
 import errno
 import os
 import struct
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
 
 from resolver.cli.entering import EnterFailed
 from resolver.cli.system_calls import check, libc
 from resolver.cli.users import Identity, identity_of
 from resolver.isolation import rights, terminal_filter
 from resolver.isolation.told import isolation_of, withheld_of
+from resolver.light import TYPE_CHECKING, NamedTuple
 from resolver.rootless import places
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _CLEAR_ALL = 23, 24, 38, 47, 4
 _VERSION_3 = 0x2008_0522

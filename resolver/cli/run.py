@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from resolver.cli import entering
 from resolver.cli.client import Refused, call
@@ -14,6 +11,11 @@ from resolver.cli.entering import EnterFailed
 from resolver.cli.environment import Variables, explicit_environment, inherited
 from resolver.cli.outcome import usage_error
 from resolver.cli.output import complain, print_plan, print_warnings
+from resolver.light import TYPE_CHECKING, signal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
 _ABOUT_THE_END = ("restart", "stop_signal", "stop_timeout")
 """Options for which the daemon must know of a command in the foreground how it is to end."""

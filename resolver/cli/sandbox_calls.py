@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Mapping
-from typing import Any
-
 from resolver.cli.client import Refused
+from resolver.light import TYPE_CHECKING, signal
 from resolver.signal_names import START_NO_MORE
 
-Call = Callable[..., Any]
-"""`resolver.cli.client.call`, or what stands in for it in a test."""
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    Call = Callable[..., Any]
+    """`resolver.cli.client.call`, or what stands in for it in a test."""
 
 
 def register(sandbox: Mapping[str, Any], pid: int, call: Call, *, owner: int | None = None) -> None:

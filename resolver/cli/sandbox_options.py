@@ -12,14 +12,16 @@
 
 To add an option, add a row. A new Compose key also needs a field of `compose.project.Service` or `ServiceNetwork`.
 
-`berth run` imports this module on its way, so it uses the standard library only, and of that only what is loaded anyway:
-named tuples, because importing `dataclasses` takes longer than everything here. Annotations are evaluated at once (no import from
-`__future__`), because a named tuple would compile each of them again.
+`berth run` imports this module on its way, so it uses what `resolver.light` has and nothing else.
 """
 
-from collections.abc import Iterable, Mapping
-from enum import Enum
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from resolver.light import TYPE_CHECKING, Enum, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
 
 
 class Kind(Enum):

@@ -6,14 +6,16 @@ in the next word or after `=`; one-letter options may share a word, `-dp 80:80`,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
-
 from resolver.cli.outcome import usage_error
 from resolver.cli.sandbox_options import OPTIONS, BadOption, Kind, Option, Scope, flags_of, help_flags, is_required, of_command
+from resolver.light import TYPE_CHECKING
 
-Parsed = tuple[dict[str, Any], list[str]]
-"""The options that were given, as `Option.dest` → text, list of texts or True; and the operands."""
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    Parsed = tuple[dict[str, Any], list[str]]
+    """The options that were given, as `Option.dest` → text, list of texts or True; and the operands."""
 
 
 class HelpWanted(Exception):

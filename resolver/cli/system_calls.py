@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
-import fcntl
 import os
-import signal
 import sys
-import termios
 
 from resolver.cli.entering import EnterFailed
+from resolver.light import signal, suppress
 
 _PR_SET_PDEATHSIG = 1
 libc = ctypes.CDLL(None, use_errno=True)
@@ -36,12 +33,15 @@ def close_inherited() -> None:
     """Close the descriptors above 2 that who started this process has left open, such as a shell's lock. Python's own are not passed on."""
     for name in os.listdir("/proc/self/fd"):
         descriptor = int(name)
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             if descriptor > 2 and os.get_inheritable(descriptor):
                 os.close(descriptor)
 
 
 def unread(pipe: int) -> int:
     """Return how many octets can be read from *pipe* now (FIONREAD in ioctl(2))."""
+    import fcntl
+    import termios
+
     counted = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
     return int.from_bytes(counted, sys.byteorder)

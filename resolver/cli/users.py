@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 from resolver.cli.client import Refused
+from resolver.light import TYPE_CHECKING, NamedTuple
 from resolver.numbers import whole_number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _MOST = 2**32 - 2
 """The largest id; the next one means none (credentials(7))."""

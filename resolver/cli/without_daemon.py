@@ -17,11 +17,14 @@ import errno
 import os
 import sys
 import time
-from typing import Any
 
 from resolver.cli.connection import NoDaemon, Refused, connect, run_directory, socket_path, uses_daemon_of_root
+from resolver.light import TYPE_CHECKING
 from resolver.rootless import places
 from resolver.state_owner import TAKEN, is_elsewhere
+
+if TYPE_CHECKING:
+    from typing import Any
 
 _ABOUT_THE_DAEMON = ("/v1/stop", "/v1/resolve", "/v1/cache", "/v1/doctor", "/v1/status", "/v1/events", "/v1/nodes")
 _ANY_SAVED = "SELECT 1 FROM item WHERE value IS NOT NULL AND (key LIKE 'network/%' OR key LIKE 'sandbox/%' OR key LIKE 'run/%') LIMIT 1"

@@ -12,7 +12,11 @@ import contextlib
 import os
 import signal
 import sys
+from pathlib import Path
 
+import resolver
+
+_PROGRAM = str(Path(resolver.__file__).with_name("__main__.py"))
 _NOTICE = 0.002
 """Seconds between two looks whether asyncio knows of an end."""
 _LOOK = 0.02
@@ -22,6 +26,11 @@ _LOOK = 0.02
 def python_of_berth(module: str, *arguments: str) -> list[str]:
     """Return the command that runs a *module* of this installation, whatever the current directory holds."""
     return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def command_of_berth(*arguments: str) -> list[str]:
+    """Return the command `berth` *arguments* of this installation. By its path, because `-m` would load more than `berth exec` does."""
+    return [sys.executable, "-P", _PROGRAM, *arguments]
 
 
 async def ended(process: asyncio.subprocess.Process) -> int:

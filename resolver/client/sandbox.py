@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from resolver.client.children import end, ended, python_of_berth
+from resolver.client.children import command_of_berth, end, ended
 from resolver.client.command import Command, Result
 from resolver.client.errors import FileFailed, Refused, SandboxFailed
 from resolver.client.operations import Egress, Sandboxes
@@ -66,7 +66,7 @@ class Sandbox:
         self._told: asyncio.Task[bytes] | None = None
 
     async def __aenter__(self) -> Sandbox:
-        words = python_of_berth("resolver", "run", *self._words, "--", "cat")
+        words = command_of_berth("run", *self._words, "--", "cat")
         pipe = asyncio.subprocess.PIPE
         keeper = await started(words, _PATIENCE, stdin=pipe, stdout=pipe, stderr=pipe, env=self._environment)
         self._keeper = keeper
@@ -129,7 +129,7 @@ class Sandbox:
         if self._keeper is None or self._keeper.returncode is not None:
             raise SandboxFailed(f"sandbox {self.name} does not run; use it inside of its `async with`")
         options = exec_words(environment or {}, workdir, user)
-        words = python_of_berth("resolver", "exec", *options, "--", self.id, *check_command(command))
+        words = command_of_berth("exec", *options, "--", self.id, *check_command(command))
         pipe = asyncio.subprocess.PIPE
         process = await started(words, self._grace, stdin=pipe, stdout=pipe, stderr=pipe, env=self._environment, limit=_LIMIT)
         running = Command(process, self._timeout if isinstance(timeout, Default) else timeout, self._grace)

@@ -5,7 +5,13 @@ The default is Docker's set without MKNOD and AUDIT_WRITE: a device and a record
 Spec: capabilities(7); `include/uapi/linux/capability.h`; PR_SET_NO_NEW_PRIVS in prctl(2).
 """
 
-from collections.abc import Iterable, Sequence
+from __future__ import annotations
+
+from resolver.light import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
 
 NAMES = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE",

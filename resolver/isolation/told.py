@@ -1,9 +1,13 @@
 """What the daemon tells of the isolation of a sandbox; what one of an earlier version does not tell has its default. Pure."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from __future__ import annotations
 
 from resolver.isolation.rights import WITH_RULES
+from resolver.light import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
 _DEFAULT: dict[str, Any] = {
     "cap_add": (), "cap_drop": (), "privileged": False, "security_options": (), "user": "", "groups": (), "read_only": False, "tmpfs": (),

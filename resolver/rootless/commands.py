@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from enum import Enum
+from resolver.light import TYPE_CHECKING, Enum
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Where(Enum):

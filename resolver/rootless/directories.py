@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shlex
 import stat
 
+from resolver.light import suppress
 from resolver.rootless.errors import NoNest
 
 _LONGEST = 107 - len("/outside/berth-ro.sock")
@@ -54,7 +53,7 @@ def make(run_dir: str) -> None:
     for path in reversed(missing):
         os.mkdir(path, 0o700)
     _check_above(run_dir)
-    with contextlib.suppress(FileExistsError):
+    with suppress(FileExistsError):
         os.mkdir(run_dir, 0o700)
     check(run_dir)
 
@@ -62,6 +61,8 @@ def make(run_dir: str) -> None:
 def check_state(state_dir: str) -> None:
     """Raise NoNest if somebody else could have put commands to be started into *state_dir*, which need not be there."""
     if os.path.lexists(state_dir) and not _is_ours(os.path.realpath(state_dir)):
+        import shlex
+
         raise NoNest(
             f"{state_dir} must be a directory that only its user can write to: what is saved there is started. Take it back with "
             f"`chmod 700 {shlex.quote(state_dir)}` if it is yours, or set XDG_STATE_HOME to another place"

@@ -5,19 +5,20 @@ So pids, paths of namespaces and everything else mean in the command what they m
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import select
-import signal
 import sys
-from collections.abc import Callable
 
+from resolver.light import TYPE_CHECKING, signal, suppress
 from resolver.rootless import namespaces, nest, pids
 from resolver.rootless.errors import HolderEnded, NoNest
 from resolver.rootless.namespaces import StepFailed
 from resolver.rootless.nest import Nest
 from resolver.rootless.places import UID, places
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGCONT)
 _INTERRUPTS = (signal.SIGINT, signal.SIGQUIT)
@@ -81,10 +82,10 @@ def _enter(found: Nest) -> int | None:
         ) from failed
     finally:
         os.close(found.process)
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         # Refused where only one id is mapped.
         os.setgroups([])
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         os.chdir(here)
     os.environ.setdefault(UID, str(user))
     for stream in (sys.stdout, sys.stderr):

@@ -5,8 +5,10 @@ Spec: user_namespaces(7), uid_map; subuid(5), newuidmap(1).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from resolver.light import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class IdRange(NamedTuple):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
 import struct
+
+from resolver.light import signal
 
 NEW_MOUNT, NEW_UTS, NEW_IPC, NEW_USER, NEW_PID, NEW_NET = 0x2_0000, 0x400_0000, 0x800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000
 ALL = NEW_MOUNT | NEW_UTS | NEW_IPC | NEW_USER | NEW_PID | NEW_NET

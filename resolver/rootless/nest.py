@@ -6,18 +6,11 @@ run directory says who it is. Whoever starts a nest holds a lock on that file me
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
-import json
 import os
-import pwd
-import shutil
-import signal
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
 
+from resolver.light import TYPE_CHECKING, NamedTuple, read_json, signal, suppress, write_json
 from resolver.rootless import directories, id_ranges, namespaces, record, refusals
 from resolver.rootless.errors import HolderEnded, NoNest
 from resolver.rootless.id_ranges import IdRange
@@ -35,6 +28,10 @@ from resolver.rootless.namespaces import (
 )  # fmt: skip
 from resolver.rootless.places import LOCK, UID, Places
 from resolver.rootless.record import NestRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
 _SUB_IDS = (("/etc/subuid", "newuidmap"), ("/etc/subgid", "newgidmap"))
 _DOCS = "see docs/rootless.md"
@@ -112,7 +109,7 @@ def start(own: Places) -> Nest:
 def _make(own: Places) -> NestRecord:
     maps, one_id = _wanted_maps()
     if not one_id:
-        with contextlib.suppress(_NotMapped):
+        with suppress(_NotMapped):
             return _begin(own, maps, "")
         one_id = _IDS_REFUSED
     return _begin(own, _own_id_only(), one_id)
@@ -142,6 +139,9 @@ def _wanted_maps() -> tuple[list[list[IdRange]], str]:
         if not ranges:
             command = f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}"
             return [], f"{path} has no ids for {name}; `{command}` gives some"
+        # A nest is started once a day, and found by every command.
+        import shutil
+
         if shutil.which(program) is None:
             return [], f"{program} is not installed (package uidmap)"
         maps.append(id_ranges.mapping(own, ranges))
@@ -149,6 +149,8 @@ def _wanted_maps() -> tuple[list[list[IdRange]], str]:
 
 
 def _user_name() -> str:
+    import pwd
+
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -173,20 +175,20 @@ def _begin(own: Places, maps: Sequence[Sequence[IdRange]], one_id: str) -> NestR
     started = start_time(pid)
     try:
         _write_maps(pid, maps, one_id)
-        with contextlib.suppress(BrokenPipeError):
+        with suppress(BrokenPipeError):
             os.write(releasing, b"1")
         os.close(releasing)
         with os.fdopen(reading, "rb") as pipe:
             said = pipe.read()
         if not said:
             raise HolderEnded("the holder of the nest has ended")
-        told = json.loads(said)
+        told = read_json(said)
         if told.get("step"):
             raise StepFailed(told["step"], told["code"])
         if told.get("failed") or started is None:
             raise NoNest(told.get("failed", "the holder of the nest has ended"))
     except BaseException as error:
-        with contextlib.suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         if isinstance(error, StepFailed):
@@ -198,6 +200,8 @@ def _begin(own: Places, maps: Sequence[Sequence[IdRange]], one_id: str) -> NestR
 def _write_maps(pid: int, maps: Sequence[Sequence[IdRange]], one_id: str) -> None:
     if not one_id:
         for (_, program), ranges in zip(_SUB_IDS, maps, strict=True):
+            import subprocess
+
             done = subprocess.run([program, str(pid), *id_ranges.as_arguments(ranges)], capture_output=True, check=False)
             if done.returncode:
                 raise _NotMapped
@@ -236,7 +240,7 @@ def _become_holder(own: Places, waiting: int, report: int, *, has_range: bool) -
         arguments = [sys.executable, "-m", "resolver.rootless.holder", str(report), own.run_dir]
         os.execve(sys.executable, arguments, environment)
     except BaseException as error:
-        os.write(report, json.dumps({"failed": f"the holder can't be started: {error}"}).encode())
+        os.write(report, write_json({"failed": f"the holder can't be started: {error}"}).encode())
     finally:
         os._exit(1)
 
@@ -276,14 +280,14 @@ def _try(maps: Sequence[Sequence[IdRange]], one_id: str) -> None:
         _write_maps(pid, maps, one_id)
         os.write(releasing, b"1")
         with os.fdopen(reading, "rb") as pipe:
-            told = json.loads(pipe.read() or b"{}")
+            told = read_json(pipe.read() or b"{}")
         if told:
             raise StepFailed(told["step"], told["code"])
     except StepFailed as failed:
         raise NoNest(_why(failed)) from failed
     finally:
         os.close(releasing)
-        with contextlib.suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 
@@ -295,7 +299,7 @@ def _try_inside(waiting: int, report: int) -> None:
         namespaces.mount(None, "/", None, SLAVE | RECURSIVE, None, "making mounts private")
         namespaces.mount("proc", "/proc", "proc", NOSUID | NODEV | NOEXEC, None, "mounting /proc")
     except StepFailed as failed:
-        os.write(report, json.dumps({"step": failed.step, "code": failed.code}).encode())
+        os.write(report, write_json({"step": failed.step, "code": failed.code}).encode())
     finally:
         os._exit(0)
 
@@ -313,6 +317,6 @@ def switches() -> Mapping[str, str]:
     """Return the switches of this host that forbid user namespaces, as far as it has them."""
     found: dict[str, Any] = {}
     for name in refusals.SWITCHES:
-        with contextlib.suppress(OSError), open(f"/proc/sys/{name}") as file:
+        with suppress(OSError), open(f"/proc/sys/{name}") as file:
             found[name] = file.read().strip()
     return found

@@ -7,8 +7,11 @@ A user's commands run in a user namespace in which he is root. So what tells who
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import NamedTuple
+
+from resolver.light import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 UID = "BERTH_ROOTLESS"
 """Variable with the uid outside, of whoever is root in a nest."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import NamedTuple
+from resolver.light import NamedTuple, read_json, write_json
 
 
 class NestRecord(NamedTuple):
@@ -15,13 +14,13 @@ class NestRecord(NamedTuple):
 
 
 def encode(record: NestRecord) -> bytes:
-    return json.dumps(record._asdict()).encode()
+    return write_json(record._asdict()).encode()
 
 
 def decode(octets: bytes) -> NestRecord | None:
     """Return the record in *octets*, None if there is none: nobody has started a nest, or its writer was killed."""
     try:
-        fields = json.loads(octets)
+        fields = read_json(octets)
         return NestRecord(int(fields["pid"]), int(fields["started"]), str(fields["one_id"]))
     except (ValueError, TypeError, KeyError):
         return None

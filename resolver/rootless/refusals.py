@@ -6,7 +6,11 @@ What is found out by trying is an errno; the switches tell what is behind it.
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+
+from resolver.light import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SWITCHES = ("user/max_user_namespaces", "kernel/unprivileged_userns_clone", "kernel/apparmor_restrict_unprivileged_userns")
 """Files below /proc/sys that forbid it: the kernel's, Debian's, and Ubuntu's from 23.10 on."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resolver.cli.client import SERVICE_LABEL, Refused, call, sandboxes_path
 from resolver.cli.compose.sources import Steps
 from resolver.cli.output import complain, counted, print_json, print_steps
 from resolver.cli.projects import of_project
-from resolver.cli.sandbox_calls import Call, delete
+from resolver.cli.sandbox_calls import delete
 from resolver.cli.up.follow import stop_and_remove
 from resolver.cli.up.project_file import Selection, read_project, services_of
 from resolver.cli.up.project_lock import ProjectLock
 from resolver.cli.words import nearest_or_all
+
+if TYPE_CHECKING:
+    from resolver.cli.sandbox_calls import Call
 
 
 def down(

@@ -8,15 +8,18 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resolver.cli.client import Refused
 from resolver.cli.output import complain
 from resolver.cli.output_lines import Line, Reader
 from resolver.cli.reaping import exit_code
-from resolver.cli.sandbox_calls import Call, delete
+from resolver.cli.sandbox_calls import delete
 from resolver.cli.up.reconcile import stop_waves
 from resolver.printable import printable
+
+if TYPE_CHECKING:
+    from resolver.cli.sandbox_calls import Call
 
 _AT_ONCE = 16
 _LOOKS_AT_STATE = 5

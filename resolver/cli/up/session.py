@@ -7,13 +7,13 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resolver.cli import proc
 from resolver.cli.client import Refused, sandboxes_path, segment
 from resolver.cli.compose.project import Condition, Service
 from resolver.cli.output import complain
-from resolver.cli.sandbox_calls import Call, delete
+from resolver.cli.sandbox_calls import delete
 from resolver.cli.up import conditions, processes, shared_stacks
 from resolver.cli.up.conditions import Met
 from resolver.cli.up.follow import Follower, stop_and_remove
@@ -32,6 +32,9 @@ from resolver.cli.up.reconcile import (
     reconcile,
 )
 from resolver.cli.up.shown import Shown
+
+if TYPE_CHECKING:
+    from resolver.cli.sandbox_calls import Call
 
 _AT_ONCE = 16
 LOOK = 0.1

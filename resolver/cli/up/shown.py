@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resolver.cli.client import Refused
 from resolver.cli.output import print_json, print_table
-from resolver.cli.sandbox_calls import Call
 from resolver.cli.up.plan import table
 from resolver.cli.up.reconcile import place
+
+if TYPE_CHECKING:
+    from resolver.cli.sandbox_calls import Call
 
 View = Mapping[str, Any]
 

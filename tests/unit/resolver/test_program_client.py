@@ -62,7 +62,7 @@ class Prepared(dict):
 @pytest.fixture
 def daemon(tmp_path, monkeypatch):
     fake = Path(ROOT, "tests/support/fake_berth.py")
-    monkeypatch.setattr(sandbox, "python_of_berth", lambda module, *words: [sys.executable, str(fake), *words])
+    monkeypatch.setattr(sandbox, "command_of_berth", lambda *words: [sys.executable, str(fake), *words])
     monkeypatch.setenv("FAKE_BERTH_LOG", str(tmp_path / "log"))
     with FakeDaemon(tmp_path) as made:
         made.responses = Prepared({"GET /v1/openapi.json": DOCUMENT, "GET /v1/egress/log": [msgspec.to_builtins(DENIED)]})
