@@ -12,7 +12,8 @@ from __future__ import annotations
 import errno
 import struct
 import sys
-from typing import NamedTuple
+
+from resolver.light import NamedTuple
 
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 _INSTRUCTION = struct.Struct("=HBBI")
