@@ -34,6 +34,9 @@ class NamePublisher(Protocol):
     def rewriting(self) -> AbstractContextManager[Sequence[TimedElement]]:
         """While the firewall tables are written anew, hold back what answers open; give what they have opened, to be written again."""
 
+    def answer_waiting(self) -> None:
+        """Answer the queries that have come meanwhile; for the middle of work that takes long on the loop. Nothing else happens there."""
+
     async def network_up(self, network: Network) -> None:
         """The bridge of *network* and its addresses exist."""
 

@@ -118,6 +118,7 @@ class SandboxOperations:
                 found = await self._parts.files.default_routes(sandbox.netns_path)
                 sandbox = plans.with_own_routes(self._state, before, sandbox, found)
             plan = plans.plan_connect(self._state, before, sandbox, [request], lookups)
+            self._parts.names.answer_waiting()
             if dry_run:
                 return await self._transaction.preview(plan)
             _, outcome = await self._transaction.change_sandbox(plan)

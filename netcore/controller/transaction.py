@@ -177,7 +177,9 @@ class Transaction:
             endpoints = plans.without_idle_gateway_bridge(after.endpoints, self._state.networks)
             if len(endpoints) != len(after.endpoints):
                 after = plans.with_ports(self._state, sandbox, endpoints, ports.mappings)
+        parts.names.answer_waiting()
         steps = plans.change_steps(self._state, plan.before, after)
+        parts.names.answer_waiting()
         parts.names.expect(sandbox, after.endpoints, self._state.networks)
         await self._apply(steps, undo)
         undo.push(lambda: parts.plugin_endpoints.update_external_connectivity(sandbox, after.endpoints, plan.present))
@@ -290,7 +292,9 @@ class Transaction:
         parts, sandbox = self._parts, after.sandbox
         parts.writer.put_sandbox(after)
         parts.relays.settle(sandbox.id, published_ports.proxies(after.endpoints, everything=bool(parts.settings.edge)))
+        parts.names.answer_waiting()
         await parts.names.update(sandbox, self._state.in_gateway_order(after.endpoints), self._state.networks)
+        parts.names.answer_waiting()
 
     async def change_facts(self, changes: Sequence[tuple[SandboxState, SandboxState]]) -> None:
         """Replace facts about sandboxes that touch no kernel object: a name (DNS-47) and the links to it, an owner.
@@ -343,7 +347,10 @@ class Transaction:
     async def _plan_disconnect(self, before: SandboxState, network: Network, find_busy: FindBusy) -> DisconnectPlan:
         left = plans.left_without(self._state, before, network)
         ports = await self._ports.plan(before.sandbox, left, find_busy, strict=False)
-        return plans.plan_disconnect(self._state, before, network, left, ports)
+        self._parts.names.answer_waiting()
+        plan = plans.plan_disconnect(self._state, before, network, left, ports)
+        self._parts.names.answer_waiting()
+        return plan
 
     async def disconnect(self, before: SandboxState, network: Network) -> tuple[DisconnectPlan, list[str]]:
         """Take a sandbox off a network; the default route moves before the link goes. Return the plan, and what failed."""

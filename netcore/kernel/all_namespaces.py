@@ -10,25 +10,25 @@ from __future__ import annotations
 
 import errno
 import struct
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import NamedTuple
 
 from netcore import limits
 from netcore.errors import KernelError
-from netcore.kernel import netns
+from netcore.kernel import bursts, netns
 from netcore.kernel.netlink import ROUTE, NetlinkSocket, Request, attr, find, messages
 from netcore.kernel.notifications import LINKS, NFTABLES, Group, subscribe
 from netcore.model import NetnsPath
 
 _SOL_NETLINK, _LISTEN_ALL = 270, 8
-_LENGTH, _RECEIVE = 1 << 16, 1 << 22
+_RECEIVE = 1 << 22
 _NEIGHBORS = Group(ROUTE, 3)
 _ROUTING, _SETTINGS = (tuple(Group(ROUTE, number) for number in numbers) for numbers in ((5, 9, 7, 11), (24, 25)))
 _NEWNSID, _GETNSID = 88, 90
 _NSID, _FD = 1, 3
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(NamedTuple):
     """One message (header included). *nsid*: of the namespace that it is about, None for the host's own."""
 
     nsid: int | None
@@ -69,33 +69,30 @@ class AllNamespaces:
         """Return the descriptor that is readable once something has changed."""
         return self._socket.fileno()
 
-    def read(self) -> list[Notice] | None:
-        """Return what has come; None if some was lost, or there is more than one should look at."""
+    def read(self, pause: Callable[[], None]) -> list[Notice] | None:
+        """Return what has come; None if some was lost, or there is more than one should look at. *pause*: is called now and then."""
         came: list[Notice] = []
         is_complete = True
         while len(came) < limits.DRIFT_MESSAGES:
             try:
-                octets, ancillary, _, _ = self._socket.recvmsg(_LENGTH, 64)
-            except BlockingIOError:
-                return came if is_complete else None
+                burst = bursts.receive(self._socket.fileno())
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
                 is_complete = False
                 continue
-            nsid = next(
-                (struct.unpack("=i", data)[0] for level, kind, data in ancillary if (level, kind) == (_SOL_NETLINK, _LISTEN_ALL)), None
-            )
-            came += [Notice(nsid, message) for message in messages(octets)]
+            if not burst:
+                return came if is_complete else None
+            came += [Notice(nsid, message) for nsid, octets in burst for message in messages(octets)]
+            pause()
         self._throw_away()
         return None
 
     def _throw_away(self) -> None:
         for _ in range(limits.DRIFT_MESSAGES):
             try:
-                self._socket.recv(_LENGTH)
-            except BlockingIOError:
-                return
+                if not bursts.receive(self._socket.fileno()):
+                    return
             except OSError:
                 continue
 

@@ -24,7 +24,6 @@ from netcore.errors import KernelError, NetcoreError
 from netcore.kernel import rtnl
 from netcore.kernel.host_sockets import HostSockets
 from netcore.kernel.netlink import ROUTE
-from netcore.kernel.rtnl import Link
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +33,9 @@ _BRIDGES = range(0x6265_0100, 0x6265_1100)
 """Groups of one bridge each: deleting it keeps everybody else from changing links all the time."""
 
 
-def is_leaving(link: Link) -> bool:
-    """Return whether *link* was removed by us, and only waits for being deleted."""
-    return link.group in _PAIRS or link.group in _BRIDGES
+def is_leaving(group: int) -> bool:
+    """Return whether a link of *group* was removed by us, and only waits for being deleted."""
+    return group in _PAIRS or group in _BRIDGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,7 @@ class DeferredDeletes:
     def take_over(self) -> None:
         """Delete the pairs that an earlier daemon left, and have its bridges deleted."""
         with self._host_sockets.lent(ROUTE) as netlink:
-            left = {link.group for link in rtnl.links(netlink) if is_leaving(link)}
+            left = {link.group for link in rtnl.links(netlink) if is_leaving(link.group)}
         for group in sorted(left):
             self.put(group)
         for group in sorted(left):

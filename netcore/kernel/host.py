@@ -36,7 +36,7 @@ def look() -> HostSnapshot:
     with NetlinkSocket(ROUTE) as netlink:
         tables, refused = routing_tables.rules(netlink)
         return HostSnapshot(
-            links={link.index: link for link in rtnl.links(netlink) if not is_leaving(link)},
+            links={link.index: link for link in rtnl.links(netlink) if not is_leaving(link.group)},
             addresses=tuple(rtnl.addresses(netlink)),
             routes=(*routing_tables.routes(netlink), *refused),
             tables=tables,

@@ -12,12 +12,12 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from netcore.drivers.host_routes import HostRoute, is_ignored
-from netcore.kernel import notifications, rtnl
+from netcore.kernel import rtnl
 from netcore.kernel.deferred_deletes import is_leaving
 from netcore.kernel.host import HostSnapshot
 from netcore.kernel.netlink import message_type, walk
 from netcore.kernel.notifications import Notifications
-from netcore.kernel.routing_tables import read_routes
+from netcore.kernel.routing_tables import is_link_local, read_routes
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,9 @@ _LINK_LOCAL_SCOPE = 253
 
 EVERY_LINK = ""
 """In place of the name of a link whose sysctls have changed."""
+
+_LastWords = dict[int, tuple[str, bytes]]
+"""Index of a link, of which nothing but what it is in the end counts → its name, and the last message of it so far."""
 
 
 @dataclass(slots=True)
@@ -53,6 +56,7 @@ class HostChanges:
         self._notifications: Notifications | None = None
         self._snapshot: HostSnapshot | None = None
         self._by_name: dict[str, int] = {}
+        self._with_part: frozenset[int] | None = None
         self._ours: frozenset[str] = frozenset()
         self._noticed = Noticed()
 
@@ -61,7 +65,7 @@ class HostChanges:
         if self._notifications is not None:
             return
         try:
-            self._notifications = Notifications(*notifications.HOST)
+            self._notifications = Notifications.of_host()
         except OSError as error:
             log.warning("changes of this host are not noticed at once reason=%s", error)
 
@@ -83,6 +87,7 @@ class HostChanges:
     def looked(self, snapshot: HostSnapshot) -> None:
         """Take *snapshot* for what is there now. The look began after the last `is_outdated`."""
         self._by_name = {link.name: index for index, link in snapshot.links.items()}
+        self._with_part = None
         ours = {self._by_name[name] for name in self._ours if name in self._by_name}
         self._snapshot = replace(
             snapshot,
@@ -116,11 +121,11 @@ class HostChanges:
             self._noticed.sysctls.add(EVERY_LINK)
             self._ours = now
             return True
-        last: dict[int, bytes] = {}
+        last: _LastWords = {}
         for message in came:
             self._take(self._snapshot, message, last)
-        for message in last.values():
-            self._take_new_link(self._snapshot, message)
+        for name, message in last.values():
+            self._take_new_link(self._snapshot, message, name)
         self._ours = now
         # What happened to a link while it was ours was not looked at.
         if any(name in self._by_name for name in gone):
@@ -137,53 +142,59 @@ class HostChanges:
         renamed, self._noticed.renamed = self._noticed.renamed, []
         return renamed
 
-    def _take(self, snapshot: HostSnapshot, message: bytes, last: dict[int, bytes]) -> None:
-        """Take one message over. *last*: index → what is the last word so far on a link of ours, and is taken over at the end."""
+    def _take(self, snapshot: HostSnapshot, message: bytes, last: _LastWords) -> None:
+        """Take one message over. *last*: what is taken over at the end."""
         match message_type(message):
             case type_ if type_ in (_NEWLINK, _DELLINK):
                 self._take_link(snapshot, message, last, is_gone=type_ == _DELLINK)
             case type_ if type_ in (_NEWADDR, _DELADDR):
                 _, _, _, scope, index = _IFADDR.unpack_from(message, 16)
-                if scope != _LINK_LOCAL_SCOPE and not self._is_ours(snapshot, index):
+                if scope != _LINK_LOCAL_SCOPE and not self._is_ours(snapshot, last, index):
                     self._noticed.is_outdated = True
             case type_ if type_ in (_NEWROUTE, _DELROUTE):
+                if is_link_local(message):
+                    return
                 # A route of a kind that does not count here has nothing to say.
                 for route in read_routes(message):
-                    if not self._is_ours(snapshot, route.link) and not is_ignored(route.destination):
+                    if not self._is_ours(snapshot, last, route.link) and not is_ignored(route.destination):
                         self._noticed.is_outdated = True
             case type_ if type_ in (_NEWRULE, _DELRULE):
                 self._noticed.is_outdated = True
             case type_ if type_ == _NEWNETCONF:
-                self._take_netconf(snapshot, message)
+                self._take_netconf(snapshot, last, message)
 
-    def _take_link(self, snapshot: HostSnapshot, message: bytes, last: dict[int, bytes], *, is_gone: bool) -> None:
+    def _take_link(self, snapshot: HostSnapshot, message: bytes, last: _LastWords, *, is_gone: bool) -> None:
         family, _, index, _, _ = _IFINFO.unpack_from(message, 16)
         if family != _AF_UNSPEC:
             # Of the port of a bridge: what comes of it is not the link's.
             return
+        before, known = snapshot.links.get(index), self._name(snapshot, last, index)
         last.pop(index, None)
-        before = snapshot.links.get(index)
-        if not is_gone and before is not None and before.name in self._ours and rtnl.link_name(message) == before.name:
-            # A connect causes a dozen of these for each end.
-            last[index] = message
-            return
+        is_of_part = before is not None and before.name not in self._ours and self._has_part(snapshot, index)
         if is_gone:
             self._drop(snapshot, index)
             # Its IPv4 routes go without notifications of their own.
-            self._noticed.is_outdated |= before is not None and self._has_part(snapshot, index) and before.name not in self._ours
+            self._noticed.is_outdated |= is_of_part
             return
-        self._take_new_link(snapshot, message)
+        name = rtnl.link_name(message)
+        if not is_of_part and known in (name, None):
+            # A connect causes a dozen of these for each end.
+            last[index] = name, message
+        else:
+            self._take_new_link(snapshot, message, known)
 
-    def _take_new_link(self, snapshot: HostSnapshot, message: bytes) -> None:
-        after = rtnl.read_link(message)
-        index, before = after.index, self._drop(snapshot, after.index)
-        if is_leaving(after):
+    def _take_new_link(self, snapshot: HostSnapshot, message: bytes, known: str | None) -> None:
+        """Read a message of a link in full. *known*: the name that the link had until now, None if it is new."""
+        _, _, index, _, _ = _IFINFO.unpack_from(message, 16)
+        before = self._drop(snapshot, index)
+        if is_leaving(rtnl.link_group(message)):
             # It is gone for everybody; that it is still there is news of nothing.
             return
+        after = rtnl.read_link(message)
         snapshot.links[index] = after
         self._by_name[after.name] = index
-        if before is not None and before.name != after.name:
-            self._noticed.renamed.append((before.name, after.name))
+        if known is not None and known != after.name:
+            self._noticed.renamed.append((known, after.name))
         if before is None or after.name in self._ours:
             return
         if replace(before, alias="", mac="", master=0) != replace(after, alias="", mac="", master=0) and self._has_part(snapshot, index):
@@ -198,21 +209,30 @@ class HostChanges:
 
     def _has_part(self, snapshot: HostSnapshot, index: int) -> bool:
         """Return whether a link has addresses or routes that count, as far as was seen."""
-        return any(route.link == index and not is_ignored(route.destination) for route in snapshot.routes) or any(
-            link == index and not is_ignored(interface.network) for link, interface in snapshot.addresses
-        )
+        if self._with_part is None:
+            found = {link for link, interface in snapshot.addresses if not is_ignored(interface.network)}
+            for route in snapshot.routes:
+                # There may be a million of them over one link.
+                if route.link not in found and not is_ignored(route.destination):
+                    found.add(route.link)
+            self._with_part = frozenset(found)
+        return index in self._with_part
 
-    def _is_ours(self, snapshot: HostSnapshot, index: int) -> bool:
+    def _is_ours(self, snapshot: HostSnapshot, last: _LastWords, index: int) -> bool:
+        return self._name(snapshot, last, index) in self._ours
+
+    @staticmethod
+    def _name(snapshot: HostSnapshot, last: _LastWords, index: int) -> str | None:
         link = snapshot.links.get(index)
-        return link is not None and link.name in self._ours
+        return last[index][0] if index in last else link.name if link is not None else None
 
-    def _take_netconf(self, snapshot: HostSnapshot, message: bytes) -> None:
+    def _take_netconf(self, snapshot: HostSnapshot, last: _LastWords, message: bytes) -> None:
         attributes = dict(walk(message[16 + _NETCONF_HEADER :]))
         (index,) = struct.unpack("=i", attributes.get(_NETCONF_IFINDEX, b"\0\0\0\0"))
         if index == _ALL_LINKS:
             self._noticed.sysctls.add(EVERY_LINK)
-        elif index != _FUTURE_LINKS and index in snapshot.links:
-            self._noticed.sysctls.add(snapshot.links[index].name)
+        elif index != _FUTURE_LINKS and (name := self._name(snapshot, last, index)) is not None:
+            self._noticed.sysctls.add(name)
 
     def close(self) -> None:
         """End the subscription."""

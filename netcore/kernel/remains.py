@@ -31,7 +31,7 @@ class TaggedLink:
 def tagged_links() -> list[TaggedLink]:
     """Return the links of the host that carry the tag of one network, but for those that are to be deleted already."""
     with NetlinkSocket(ROUTE) as netlink:
-        links = [link for link in rtnl.links(netlink) if not is_leaving(link)]
+        links = [link for link in rtnl.links(netlink) if not is_leaving(link.group)]
     return [
         TaggedLink(
             name=link.name,

@@ -15,7 +15,7 @@ from ipaddress import ip_address, ip_network
 from netcore.drivers.host_routes import DEFAULT_TABLE, MAIN_TABLE, HostRoute, RouteKind
 from netcore.errors import KernelError
 from netcore.kernel import rtnl_bodies
-from netcore.kernel.netlink import NetlinkSocket, Request, walk
+from netcore.kernel.netlink import NetlinkSocket, Request, find, walk
 from netcore.model import IPAddress
 
 _GETROUTE, _GETRULE = 26, 34
@@ -44,6 +44,14 @@ def routes(netlink: NetlinkSocket) -> list[HostRoute]:
         for message in netlink.dump(request):
             found += read_routes(message)
     return found
+
+
+def is_link_local(message: bytes) -> bool:
+    """Return whether a message (header included) is of one of the routes that each link has by itself with IPv6. It is read no further."""
+    if message[16] != socket.AF_INET6:
+        return False
+    destination, length = find(message[16 + _RTMSG.size :], _RTA_DST) or b"\0", message[17]
+    return (length >= 8 and destination[0] == 0xFF) or (length >= 10 and destination[0] == 0xFE and destination[1] & 0xC0 == 0x80)
 
 
 def read_routes(message: bytes) -> Iterator[HostRoute]:

@@ -32,6 +32,7 @@ _AF_BRIDGE, _NTF_SELF, _NTF_MASTER, _NTF_STICKY = 7, 2, 4, 0x40
 _NDMSG = struct.Struct("=BxxxiHBB")
 _TABLE_MAIN, _PROTO_STATIC, _SCOPE_UNIVERSE, _SCOPE_LINK, _UNICAST = 254, 4, 0, 253, 1
 _IFI = struct.Struct("=BxHiII")
+_ATTRIBUTE = struct.Struct("=HH")
 _IFINFO = struct.Struct("=HHiII")
 _AF_SPEC, _INET_CONF = 26, 1
 _HARDWARE_ADDRESS, _IFNAME, _MTU, _LINK, _ALIAS, _GROUP = 1, 3, 4, 5, 20, 27
@@ -303,6 +304,7 @@ def read_link(message: bytes) -> Link:
     _, _, index, flags, _ = _IFINFO.unpack_from(message, 16)
     attributes = dict(walk(message[32:]))
     info = dict(walk(attributes.get(_LINKINFO, b"")))
+    port = dict(walk(info.get(_INFO_SLAVE_DATA, b"")))
     return Link(
         index=index,
         name=_text(attributes[_IFNAME]),
@@ -314,16 +316,22 @@ def read_link(message: bytes) -> Link:
         master=_number(attributes.get(_MASTER, b"")),
         is_tunnel=bool(flags & _POINT_TO_POINT),
         peer=_number(attributes.get(_LINK, b"")),
-        has_hairpin=bool(_number(find(info.get(_INFO_SLAVE_DATA, b""), _BRPORT_MODE) or b"")),
+        has_hairpin=bool(_number(port.get(_BRPORT_MODE, b""))),
         group=_number(attributes.get(_GROUP, b"")),
-        learns=bool(_number(find(info.get(_INFO_SLAVE_DATA, b""), _BRPORT_LEARNING) or b"")),
-        is_isolated=bool(_number(find(info.get(_INFO_SLAVE_DATA, b""), _BRPORT_ISOLATED) or b"")),
+        learns=bool(_number(port.get(_BRPORT_LEARNING, b""))),
+        is_isolated=bool(_number(port.get(_BRPORT_ISOLATED, b""))),
     )
 
 
 def link_name(message: bytes) -> str:
     """Return the name of the link that a message (header included) tells of. The kernel writes it first, so this is quick."""
-    return _text(find(message[32:], _IFNAME) or b"")
+    size, type_ = _ATTRIBUTE.unpack_from(message, 32)
+    return _text(message[36 : 32 + size] if type_ == _IFNAME else find(message[32:], _IFNAME) or b"")
+
+
+def link_group(message: bytes) -> int:
+    """Return the group of the link that a message (header included) tells of. It is among the first of what the kernel writes."""
+    return _number(find(message[32:], _GROUP) or b"")
 
 
 def _text(octets: bytes) -> str:

@@ -95,7 +95,7 @@ async def serve(
         records=RecordOperations(static_names, config.suffix), hosts_block=host_side.block, events=events, health=health, doctor=doctor,
         render_metrics=lambda: metrics.render_now(sources), proxies=config.proxies, stop=stop,
     )  # fmt: skip
-    http_api = HttpApi(admin.ROUTES, handlers)
+    http_api = HttpApi(admin.ROUTES, handlers, resolver.poller.answer_waiting)
     await admin_listeners.serve(
         http_api.application, config, Admission(time.monotonic), stack, has_anything=bool(controller.state.networks)
     )

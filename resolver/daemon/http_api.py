@@ -31,11 +31,12 @@ _Body = TypeVar("_Body", bound=msgspec.Struct)
 
 
 class HttpApi:
-    """Serves *routes* by the methods of *handlers*."""
+    """Serves *routes* by the methods of *handlers*. *pause*: is called between pieces of work that take long together."""
 
-    def __init__(self, routes: Sequence[ApiRoute], handlers: object) -> None:
+    def __init__(self, routes: Sequence[ApiRoute], handlers: object, pause: Callable[[], None] = lambda: None) -> None:
         self._routes = routes
         self._handlers = handlers
+        self._pause = pause
         self.requests_in_flight = 0
         self._streams = 0
         self._changes = 0
@@ -107,13 +108,16 @@ class HttpApi:
                 raise InvalidRequest(DRY_RUN.name, f"{route.method} {route.path} has no dry run")
             body = await _body(route, request)
             decoded = ApiRequest(body, request.match_info, request.query, caller_of(request.transport))
+            self._pause()
             with self._change(route):
                 result = await route.handler(self._handlers, decoded)
+            self._pause()
             if route.stream:
                 return await self._stream(route, request, result)
             status, view = (result.status, result.view) if isinstance(result, ApiReply) else (route.status, result)
             if route.changes and not isinstance(view, PlanView):
                 _log_change(request, decoded.caller, getattr(view, "name", ""))
+                self._pause()
             if route.media_type == JSON:
                 return _json(view, status)
             return web.Response(body=view, status=status, headers={"Content-Type": route.media_type})

@@ -241,6 +241,7 @@ class Operations:
         await self._runs.change_request(sandbox.id, lambda run: with_endpoint(run, replace(request, network=network.name)))
         await self._lasting.changed(sandbox.id, replace(request, network=network.name))
         self._events.endpoint_connected(sandbox, network)
+        self._controller.parts.names.answer_waiting()
         return sandbox, (*outcome.warnings, *self._name_warnings(sandbox), *self._firewall_warnings())
 
     async def disconnect(self, sandbox_reference: str, network_reference: str, *, wait: bool = False) -> tuple[Sandbox, tuple[str, ...]]:
@@ -252,6 +253,7 @@ class Operations:
         await self._runs.change_request(sandbox.id, lambda run: without_endpoint(run, network.name))
         await self._lasting.changed(sandbox.id)
         self._events.endpoint_disconnected(sandbox, network)
+        self._controller.parts.names.answer_waiting()
         if wait:
             await self._controller.wait_for_deletes()
         return sandbox, outcome.warnings

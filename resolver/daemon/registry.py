@@ -11,7 +11,6 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -96,7 +95,8 @@ class Registry:
         self.egress = EgressStates(replace(config.egress, nat64=config.nat64_prefixes), EgressElements(), time.monotonic)
         self.client_by_id: Callable[[str], Client | None] = lambda identity: _client_in(self._sandboxes, identity)
         self.egress.target_of = lambda identity, name: alias_targets.of(self.client_by_id(identity), name)
-        self.rewriting: Callable[[], AbstractContextManager[Sequence[TimedElement]]] = self.egress.rewriting
+        self.rewriting: Callable[[], contextlib.AbstractContextManager[Sequence[TimedElement]]] = self.egress.rewriting
+        self.answer_waiting: Callable[[], None] = lambda: poller.answer_waiting()
         self.kernel: RunBlocking
         self.spares = SpareSockets()
         self.follow_socket: Callable[[socket.socket, Concern], None] = lambda _sock, _owner: None

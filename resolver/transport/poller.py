@@ -71,6 +71,11 @@ class Poller:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
+    def answer_waiting(self) -> None:
+        """Serve the sockets that are ready, in the middle of other work on the loop that would keep them waiting."""
+        if not self._running:
+            self._round()
+
     def _round(self) -> None:
         """Serve the sockets that are ready. A few times over: polling again is cheaper than a turn of the loop."""
         self._running = True

@@ -30,6 +30,34 @@ async def test_repeated_question_rotates_and_comes_from_rendered_octets(served):
     assert served.client.queries == 20
 
 
+async def test_queries_are_answered_in_the_middle_of_other_work_on_the_loop(served):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.connect(served.udp_address)
+        asking.settimeout(5)
+        asking.send(dns.message.make_query("web", "A").to_wire())
+        # Nothing is awaited.
+        served.poller.answer_waiting()
+        assert dns.message.from_wire(asking.recv(512)).rcode() == dns.rcode.NOERROR
+    looks = []
+    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+    def read():
+        looks.append("begin")
+        pair[1].recv(1)
+        # One answer is not given in the middle of another.
+        served.poller.answer_waiting()
+        looks.append("end")
+
+    served.poller.add(pair[1].fileno(), read)
+    for octet in (b"1", b"2", b"3"):
+        pair[0].send(octet)
+    served.poller.answer_waiting()
+    assert looks == ["begin", "end"] * 3
+    served.poller.remove(pair[1].fileno())
+    for end in pair:
+        end.close()
+
+
 async def test_changed_zone_is_seen_by_the_next_question(served):
     await served.ask()
     old = records(endpoint="o", network="net", endpoint_names=["web"], addresses=[ip_address("10.0.0.2"), ip_address("10.0.0.3")])

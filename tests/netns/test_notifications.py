@@ -1,5 +1,6 @@
 """The kernel's notifications: one descriptor that is readable once something has changed, and only then."""
 
+import json
 import sys
 
 import pytest
@@ -45,3 +46,70 @@ def test_descriptor_is_readable_after_a_change_of_what_was_subscribed(lab):
         "link False True False",
         "address False True",
     ]
+
+
+_BURSTS = """
+import json, struct, subprocess
+from netcore.kernel import bursts
+from netcore.kernel.all_namespaces import AllNamespaces
+from netcore.kernel.netlink import message_type
+from netcore.kernel.notifications import HOST, Notifications
+
+def ip(*lines):
+    subprocess.run(["ip", "-batch", "-"], input="\\n".join(lines), text=True, check=True)
+
+def pause():
+    pauses.append(1)
+
+calls, pauses = [], []
+receive = bursts._recvmmsg
+bursts._recvmmsg = lambda *arguments: calls.append(1) or receive(*arguments)
+host, everything, all_namespaces = Notifications.of_host(), Notifications(*HOST), AllNamespaces.links()
+ip("link add br0 type bridge", "link add v0 type veth peer name v1", "link set v0 master br0", "link set v0 up", "link del v0")
+def families(of):
+    return sorted({message[16] for message in of.read() if message_type(message) in (16, 17)})
+said = {"families": [families(host), families(everything)]}
+all_namespaces.read(pause)
+ip(*(f"addr add 10.9.{n}.1/32 dev br0" for n in range(100)))
+calls.clear()
+said["order"] = [message[30] for message in host.read() if message_type(message) == 20]
+said["calls"] = len(calls)
+subprocess.run(["sh", "-ec", "ip netns add box; ip netns set box 5; ip -n box link set lo up; ip link set br0 up"], check=True)
+ip(*(f"addr add 10.10.{n}.1/32 dev br0" for n in range(100)))
+said["namespaces"] = sorted({str(notice.nsid) for notice in all_namespaces.read(pause)})
+said["pauses"] = len(pauses)
+ip(*(f"route add 11.{n >> 8}.{n & 255}.0/24 dev br0" for n in range(20000)))
+said["lost"] = [host.read(), all_namespaces.read(pause)]
+said["again"] = [host.read(), all_namespaces.read(pause)]
+print(json.dumps(said))
+"""
+
+
+@pytest.fixture(scope="module")
+def bursts():
+    with Lab() as made:
+        yield json.loads(made.out(sys.executable, "-c", _BURSTS, timeout=60))
+
+
+def test_of_the_host_only_what_is_said_of_links_themselves_comes(bursts):
+    # AF_BRIDGE is 7.
+    assert bursts["families"] == [[0], [0, 7]]
+
+
+def test_a_burst_comes_in_its_order_with_few_system_calls(bursts):
+    assert bursts["order"] == [*range(100)]
+    # A hundred addresses, and what follows of each; 32 at once.
+    assert bursts["calls"] <= 200 // 32 + 2
+
+
+def test_each_message_says_which_namespace_it_is_about(bursts):
+    assert bursts["namespaces"] == ["5", "None"]
+
+
+def test_there_are_pauses_in_a_long_burst(bursts):
+    assert bursts["pauses"] >= 200 // 32
+
+
+def test_lost_ones_are_told_once(bursts):
+    assert bursts["lost"] == [None, None]
+    assert bursts["again"] == [[], []]

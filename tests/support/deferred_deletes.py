@@ -45,7 +45,7 @@ def sh(script: str) -> str:
 
 def leaving() -> list[rtnl.Link]:
     with NetlinkSocket(ROUTE) as netlink:
-        return [link for link in rtnl.links(netlink) if is_leaving(link)]
+        return [link for link in rtnl.links(netlink) if is_leaving(link.group)]
 
 
 def inside(path: str, command: str) -> str:

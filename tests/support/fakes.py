@@ -136,6 +136,8 @@ class FakeNames:
     def __init__(self, failing: Failing) -> None:
         self.failing = failing
         self.names: dict[str, list[str]] = {}
+        self.answered_at: list[int] = []
+        """After how many calls of the others queries that waited were answered."""
         self.networks: set[str] = set()
         self.remotes: dict[str, Any] = {}
 
@@ -158,6 +160,9 @@ class FakeNames:
             self.remotes.pop(before.id, None)
         if after is not None:
             self.remotes[after.id] = after
+
+    def answer_waiting(self) -> None:
+        self.answered_at.append(len(self.failing.calls))
 
     def rewriting(self):
         return nullcontext(())

@@ -7,6 +7,7 @@ bridge, under its name says nothing. Only what contradicts leads to a comparison
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -25,6 +26,7 @@ _AF_UNSPEC, _AF_BRIDGE = 0, 7
 _OIF, _PROTOCOL_INFO, _NDA_DST, _NDA_LLADDR = 4, 12, 1, 2
 _BRPORT_MODE, _BRPORT_LEARNING, _BRPORT_ISOLATED = 4, 8, 33
 _PERMANENT = 0x80
+_TYPE_AND_PORT = struct.Struct("=4xH6xI")
 _TABLE = nf_tables.OURS.encode() + b"\0"
 _FAMILIES, _FAMILY_IPV4 = (nf_tables.FAMILIES["inet"], nf_tables.FAMILIES["bridge"]), nf_tables.FAMILIES["ip"]
 
@@ -116,10 +118,17 @@ class Expectations:
                 self._neighbors[bridge, interface.ip] = concern, endpoint.mac
 
 
-def _flag(message: bytes, number: int) -> bool | None:
-    """Return a flag that a notification of a bridge port tells of, None if it does not."""
-    told = find(message[32:], _PROTOCOL_INFO, number)
-    return None if told is None else any(told[:1])
+def _is_port_right(message: bytes, known: ExpectedLink) -> bool:
+    """Return whether the flags of a bridge port are right, as far as a message (header included) tells of them."""
+    told = dict(walk(find(message[32:], _PROTOCOL_INFO) or b""))
+    hairpin, learns, is_isolated = (
+        any(told[flag][:1]) if flag in told else None for flag in (_BRPORT_MODE, _BRPORT_LEARNING, _BRPORT_ISOLATED)
+    )
+    return known.is_port_right(hairpin=hairpin, learns=learns, is_isolated=is_isolated)
+
+
+def _index(message: bytes) -> int:
+    return int.from_bytes(message[20:24], sys.byteorder)
 
 
 class HostNotices:
@@ -136,10 +145,13 @@ class HostNotices:
         """Return whose objects are contradicted by *messages*."""
         found: set[Concern] = set()
         last: dict[int, bytes] = {}
+        ports: dict[int, bytes] = {}
         for message in messages:
             match message_type(message):
-                case type_ if type_ in (_NEWLINK, _DELLINK):
-                    found |= self._take_link(message, expected, last)
+                case type_ if type_ in (_NEWLINK, _DELLINK) and message[16] == _AF_BRIDGE:
+                    ports[_index(message)] = message
+                case type_ if type_ in (_NEWLINK, _DELLINK) and message[16] == _AF_UNSPEC:
+                    found |= self._take_link(message, expected, last, is_gone=type_ == _DELLINK)
                 case type_ if type_ == _DELADDR:
                     found |= self._owner(struct.unpack_from("=I", message, 20)[0], expected)
                 case type_ if type_ == _DELROUTE:
@@ -152,25 +164,19 @@ class HostNotices:
             known = expected.link(self._names[index])
             if known is not None and not self._is_right(rtnl.read_link(message), known):
                 found.add(known.concern)
+        for index, message in ports.items():
+            known = expected.link(self._names.get(index, ""))
+            if known is not None and not _is_port_right(message, known):
+                found.add(known.concern)
         return found
 
     def _owner(self, index: int, expected: Expectations) -> set[Concern]:
         known = expected.link(self._names.get(index, ""))
         return {known.concern} if known is not None else set()
 
-    def _take_link(self, message: bytes, expected: Expectations, last: dict[int, bytes]) -> set[Concern]:
-        family, index = message[16], struct.unpack_from("=i", message, 20)[0]
-        if family == _AF_BRIDGE:
-            known = expected.link(self._names.get(index, ""))
-            if known is None:
-                return set()
-            is_right = known.is_port_right(
-                hairpin=_flag(message, _BRPORT_MODE), learns=_flag(message, _BRPORT_LEARNING), is_isolated=_flag(message, _BRPORT_ISOLATED)
-            )
-            return set() if is_right else {known.concern}
-        if family != _AF_UNSPEC:
-            return set()
-        if message_type(message) == _DELLINK:
+    def _take_link(self, message: bytes, expected: Expectations, last: dict[int, bytes], *, is_gone: bool) -> set[Concern]:
+        index = _index(message)
+        if is_gone:
             last.pop(index, None)
             found = self._owner(index, expected)
             self._names.pop(index, None)
@@ -231,17 +237,18 @@ def of_tables(notices: Iterable[Notice], sandboxes: Mapping[int, SandboxId], own
     """Return what *notices* of nftables are about. *own_ports*: addresses of the netlink sockets that this daemon changes something by."""
     found: set[Concern] = set()
     is_foreign = False
-    for notice in notices:
-        kind, port = message_type(notice.message), struct.unpack_from("=I", notice.message, 12)[0]
-        if kind >> 8 != nf_tables.SUBSYSTEM or (notice.nsid is None and port in own_ports):
+    for nsid, message in notices:
+        kind, port = _TYPE_AND_PORT.unpack_from(message)
+        # First what our own changes cause, many of each.
+        if (nsid is None and port in own_ports) or kind >> 8 != nf_tables.SUBSYSTEM:
             continue
-        is_ours = find(notice.message[nf_tables.BODY :], 1) == _TABLE
-        if notice.nsid is None:
+        is_ours = find(message[nf_tables.BODY :], 1) == _TABLE
+        if nsid is None:
             is_foreign = True
-            if is_ours and kind != nf_tables.NEWGEN and notice.message[16] in _FAMILIES:
+            if is_ours and kind != nf_tables.NEWGEN and message[16] in _FAMILIES:
                 found.add(TABLES)
-        elif is_ours and notice.nsid in sandboxes and notice.message[16] == _FAMILY_IPV4:
-            found.add(Concern(Part.SANDBOX, sandboxes[notice.nsid]))
+        elif is_ours and nsid in sandboxes and message[16] == _FAMILY_IPV4:
+            found.add(Concern(Part.SANDBOX, sandboxes[nsid]))
     return TableNotices(frozenset(found), is_foreign)
 
 

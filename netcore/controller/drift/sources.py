@@ -112,7 +112,8 @@ class Sources:
 
     async def read(self) -> Told:
         """Return what has come since the last call, and begin to wait for more."""
-        links, tables = _read(self._links), _read(self._tables)
+        pause = self._parts.names.answer_waiting
+        links, tables = _read(self._links, pause), _read(self._tables, pause)
         files = self._files.read() if self._files is not None else set()
         # Against what exists now: an operation that has ended meanwhile is no damage.
         gone = await self._follow_state()
@@ -120,7 +121,9 @@ class Sources:
         if links is not None:
             found |= self._host.concerns((notice.message for notice in links if notice.nsid is None), self._expected)
             found |= notices.of_sandboxes(links, self._sandboxes)
+            pause()
         of_tables = notices.of_tables(tables or (), self._sandboxes, nft.own_ports())
+        pause()
         found |= of_tables.concerns
         found |= {Concern(Part.SANDBOX, sandbox_id) for sandbox_id in files or ()}
         destroyed = self._parts.sockets.read()
@@ -217,5 +220,5 @@ class _Source(Protocol):
     def close(self) -> None: ...
 
 
-def _read(source: AllNamespaces | None) -> list[Notice] | None:
-    return source.read() if source is not None else []
+def _read(source: AllNamespaces | None, pause: Callable[[], None]) -> list[Notice] | None:
+    return source.read(pause) if source is not None else []

@@ -406,3 +406,21 @@ async def test_what_follows_is_on_no_network_of_a_plugin_and_shares_its_stack_wi
             await made.controller.sandboxes.connect("f", EndpointRequest(network="p"))
         with pytest.raises(Conflict, match="cannot join network namespace of f, which follows podman:f"):
             await made.controller.sandboxes.create(on("container:f"))
+
+
+async def test_queries_are_answered_between_the_steps_of_a_connect_and_a_disconnect():
+    async with world() as made:
+        await furnished(made)
+        for operation in (
+            lambda: made.controller.sandboxes.connect("s", EndpointRequest(network="b")),
+            lambda: made.controller.sandboxes.disconnect("s", "b"),
+        ):
+            made.failing.calls.clear()
+            made.names.answered_at.clear()
+            await operation()
+            published = max(at for at, call in enumerate(made.failing.calls) if call == "publish s")
+            # Around the plan, whose first step in the kernel or the store comes next; and around the names.
+            planned = [at for at in made.names.answered_at if at < published]
+            assert len(planned) >= 2
+            assert min(planned) <= next(at for at, call in enumerate(made.failing.calls) if "veth" in call)
+            assert {published, published + 1} <= {*made.names.answered_at}

@@ -177,6 +177,8 @@ def entry(type_, *, mac=MAC, index=7):
         ([port_flag(33, 1)], BOX),
         ([port_flag(8, 0), port_flag(33, 0), port_flag(4, 1)], None),
         ([port_flag(4, 0)], BOX),
+        ([port_flag(8, 1), port_flag(8, 0)], None),
+        ([port_flag(8, 0), port_flag(8, 1)], BOX),
         ([entry(29)], BOX),
         ([entry(29, mac="02:00:00:00:00:99"), entry(28)], None),
     ],

@@ -80,6 +80,7 @@ class FakeController:
             disconnect=self.disconnect,
         )
         self.settings = Settings(run_directory="/run/berth")
+        self.parts = SimpleNamespace(names=SimpleNamespace(answer_waiting=lambda: journal.append("names answer")))
         self.set_aside = SetAside()
         self.cluster = self.the_cluster()
         self.overlays = SimpleNamespace(cluster=self.cluster, known_elsewhere=self.known_elsewhere)

@@ -103,6 +103,23 @@ async def test_handler_is_given_body_path_query_and_caller(api):
     assert first.caller == Caller(os.getpid(), os.getuid(), name=f"uid {os.getuid()} pid {os.getpid()}")
 
 
+async def test_there_are_pauses_around_the_work_of_a_handler(tmp_path):
+    came = []
+
+    class Noting:
+        async def handle(self, _request):
+            came.append("handler")
+            return {}
+
+    http_api = HttpApi((route("POST", "/x", Noting.handle),), Noting(), lambda: came.append("pause"))
+    async with AsyncExitStack() as stack:
+        await admin_listeners.serve(http_api.application, DaemonConfig(run_dir=str(tmp_path)), Admission(time.monotonic), stack)
+        session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(tmp_path / "berth.sock"))))
+        assert await Served(http_api, None, session).ask("POST", "/x") == (200, {})
+    # After it also around the line of the log.
+    assert came == ["pause", "handler", "pause", "pause"]
+
+
 async def test_status_and_media_type_come_from_the_route_or_the_reply(api):
     api.handlers.answer = ApiReply({"planned": True}, 200)
     assert await api.ask("POST", "/things", data=b"{}") == (200, {"planned": True})

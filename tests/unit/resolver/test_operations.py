@@ -103,10 +103,10 @@ async def test_connect_and_disconnect_are_told_by_name(world):
     assert (sandbox.name, warnings) == ("web", ("connect warning", "firewall warning"))
     assert world.took() == (
         "controller create network bridge", "event network create bridge", "check firewalls",
-        "controller connect web id-bridge", "event endpoint connect web bridge",
+        "controller connect web id-bridge", "event endpoint connect web bridge", "names answer",
     )  # fmt: skip
     assert (await world.operations.disconnect("web", "id-bridge"))[0].name == "web"
-    assert world.took() == ("controller disconnect web bridge", "event endpoint disconnect web bridge")
+    assert world.took() == ("controller disconnect web bridge", "event endpoint disconnect web bridge", "names answer")
 
 
 async def test_sandbox_is_renamed_or_given_to_another_owner(world):
