@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 
 class SpareParts(Protocol):
-    """What somebody else makes ready inside a spare. Both are called on worker threads."""
+    """What somebody else makes ready inside a new namespace. Both are called on worker threads."""
 
-    def prepare(self, netns_descriptor: int) -> None:
-        """Make ready what a sandbox will need inside the namespace."""
+    def prepare(self) -> None:
+        """Make ready what a sandbox will need inside the namespace that the calling thread is in. Leaves nothing when it fails."""
 
     def discard(self, netns_descriptor: int) -> None:
         """Let go of what was made ready there; nothing there is fine."""
@@ -35,7 +35,7 @@ class SpareParts(Protocol):
 class NoSpareParts:
     """Nothing is made ready inside."""
 
-    def prepare(self, netns_descriptor: int) -> None:
+    def prepare(self) -> None:
         """Do nothing."""
 
     def discard(self, netns_descriptor: int) -> None:
@@ -86,11 +86,22 @@ class SpareNamespaces:
             self._let_go(descriptor)
         self._arrange(0)
 
-    def pin(self, netns_path: NetnsPath) -> bool:
-        """Pin a spare at *netns_path*; False if there is none. If that fails nothing is left there."""
+    def pin(self, netns_path: NetnsPath) -> None:
+        """Pin a spare at *netns_path*, or a namespace that is made now. If that fails nothing is left there."""
+        descriptor = self._take()
+        if descriptor is None:
+            descriptor = namespace.make_unpinned(self._parts.prepare)
+        try:
+            namespace.pin(descriptor, netns_path)
+        except BaseException:
+            self._let_go(descriptor)
+            raise
+        os.close(descriptor)
+
+    def _take(self) -> int | None:
         with self._lock:
             if not self._wanted:
-                return False
+                return None
             self._last_use = self._clock()
             descriptor = self._ready.pop(0) if self._ready else None
             if descriptor is None:
@@ -98,15 +109,7 @@ class SpareNamespaces:
             else:
                 self.counts.hits += 1
         self._arrange(pause(0))
-        if descriptor is None:
-            return False
-        try:
-            namespace.pin(descriptor, netns_path)
-        except BaseException:
-            self._let_go(descriptor)
-            raise
-        os.close(descriptor)
-        return True
+        return descriptor
 
     def _let_go(self, descriptor: int) -> None:
         self._parts.discard(descriptor)
@@ -125,12 +128,7 @@ class SpareNamespaces:
             if len(self._ready) >= self._wanted:
                 return
         try:
-            descriptor = namespace.make_unpinned()
-            try:
-                self._parts.prepare(descriptor)
-            except BaseException:
-                os.close(descriptor)
-                raise
+            descriptor = namespace.make_unpinned(self._parts.prepare)
         except (NetcoreError, OSError) as error:
             if str(error) != self._problem:
                 log.warning("no spare namespace could be made, sandboxes make their own reason=%s", error)
