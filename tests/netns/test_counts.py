@@ -29,6 +29,8 @@ COSTS = {
     "disconnect": {"commits": 2, "hops": 1, "requests": 12, "transactions": 1, "entries": 1, "sockets": 1},
     # On a network with others, of whom none is looked at.
     "connect to others": {"commits": 2, "hops": 1, "requests": 15, "transactions": 1, "entries": 1, "sockets": 1},
+    # One that somebody had before is announced by a socket from the same visit.
+    "connect with another's address": {"commits": 2, "hops": 1, "requests": 15, "transactions": 1, "entries": 1, "sockets": 1},
     # Its namespace takes the link along.
     "remove sandbox": {"commits": 2, "hops": 2, "requests": 9, "transactions": 1},
     # As much as both together, but for the commits and the second hop of a connect.

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from netcore.controller import Controller
 from netcore.controller.assembly import assemble
@@ -113,6 +114,11 @@ async def main(others: int) -> None:
         connected = SandboxRequest(name="s", networks=(EndpointRequest(network="first"),))
         await measure(result, "create connected sandbox", lambda: sandboxes.create(connected))
         await measure(result, "remove connected sandbox", lambda: sandboxes.remove("s"))
+        await sandboxes.create(SandboxRequest(name="s"))
+        local = controller.parts.addresses.local
+        with mock.patch.object(local, "is_fresh", return_value=False):
+            await measure(result, "connect with another's address", lambda: sandboxes.connect("s", EndpointRequest(network="first")))
+        await sandboxes.remove("s")
         await measure(result, "remove network", lambda: networks.remove("n"))
         return result
 
