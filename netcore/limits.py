@@ -23,6 +23,9 @@ LABEL_LENGTH = 63
 ADDRESS_QUARANTINE = 30.0
 """Seconds before a released address is handed out again: longer than neighbour and DNS caches of its old peers."""
 
+KNOWN_OBJECTS = 128
+"""Sandboxes whose objects are remembered: those of the operations of a burst. Each has some kilobytes."""
+
 DUMP_RETRIES = 5
 """Attempts at a netlink dump that the kernel marks as interrupted by a change."""
 

@@ -13,7 +13,7 @@ from netcore.model import Endpoint, IPAddress, IPNetwork, Network
 from netcore.plan.host_state import HostState
 from netcore.plan.plans import AddressClaim
 from netcore.plugins.ipam_driver import IpamDriver
-from netcore.store.records import Records
+from netcore.store.records import Quarantined, Records
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +36,10 @@ class AddressSources:
         self._clock = clock
         self.local = LocalAddresses(clock)
 
-    def adopt(self, network: Network) -> None:
-        """Make the pools of *network* ready, nothing but gateways and auxiliary addresses taken."""
+    def adopt(self, network: Network, *, is_new: bool = False) -> None:
+        """Make the pools of *network* ready, nothing but gateways and auxiliary addresses taken. *is_new*: it had no endpoints yet."""
         if not network.is_overlay:
-            self.local.adopt(network)
+            self.local.adopt(network, is_new=is_new)
 
     def drop(self, network: Network) -> None:
         """Forget the pools of a network that has no endpoints."""
@@ -74,12 +74,11 @@ class AddressSources:
         else:
             await self._give_to_plugin(network, address)
 
-    async def release(self, endpoints: Iterable[Endpoint]) -> None:
-        """Give the addresses of *endpoints* back; our own are not handed out again for a while."""
+    async def release(self, endpoints: Iterable[Endpoint]) -> list[Quarantined]:
+        """Give the addresses of *endpoints* back; return our own, which are not handed out again for a while: to be recorded."""
         gone, cluster = [*endpoints], self._cluster()
         until = self._clock() + limits.ADDRESS_QUARANTINE
-        for network_id, address in self.local.release(gone):
-            await self._records.put_quarantined(network_id, address, until)
+        resting = [Quarantined(network_id, address, until) for network_id, address in self.local.release(gone)]
         for endpoint in gone:
             network = self._state.networks[endpoint.network_id]
             for address in endpoint.addresses():
@@ -87,16 +86,20 @@ class AddressSources:
                     await cluster.give_address(network.id, address)
                 elif network.ipam is not None:
                     await self._give_to_plugin(network, address)
+        return resting
 
     async def quarantine(self, endpoints: Iterable[Endpoint]) -> None:
         """Do not hand out the addresses for a while that *endpoints* of the last run had, unless somebody has them again."""
         until = self._clock() + limits.ADDRESS_QUARANTINE
+        resting = []
         for endpoint in endpoints:
             network = self._state.networks.get(endpoint.network_id)
             if network is not None and network.ipam is None and not network.is_overlay:
                 for address in endpoint.addresses():
                     self.local.quarantine(network.id, address, until)
-                    await self._records.put_quarantined(network.id, address, until)
+                    resting.append(Quarantined(network.id, address, until))
+        if resting:
+            await self._records.put_resting(resting)
 
     async def give_to_plugins(self, endpoints: Iterable[Endpoint]) -> None:
         """Give those addresses of *endpoints* back that IPAM plugins hand out."""

@@ -207,8 +207,8 @@ class HostLook:
             raise Unavailable(error.capability, reason) from error
 
     async def lookups(self, path: NetnsPath | None, before: SandboxState | None, networks: Sequence[Network]) -> Lookups:
-        """Return what must be known before endpoints on *networks* can be planned. *path*: of the namespace, None if it is to be made."""
-        used = {endpoint.ifname for endpoint in before.endpoints} if before is not None else {"lo"}
+        """Return what must be known before endpoints on *networks* can be planned. *path*: of the namespace that is looked into, if any."""
+        used = {"lo", *(endpoint.ifname for endpoint in (before.endpoints if before is not None else ()))}
         if path is not None and (before is None or netns.is_pinned(path)):
             used |= await self._workers.run(lambda: namespace.link_names(path))
         macs: dict[NetworkId, str] = {}

@@ -24,15 +24,18 @@ class LocalAddresses:
         self._taken: dict[IPNetwork, set[int]] = {}
         self._users: Counter[IPNetwork] = Counter()
 
-    def adopt(self, network: Network) -> None:
-        """Take the pools of *network* into the state, nothing but gateways and auxiliary addresses taken."""
+    def adopt(self, network: Network, *, is_new: bool = False) -> None:
+        """Take the pools of *network* into the state, nothing but gateways and auxiliary addresses taken.
+
+        *is_new*: it had no endpoints yet.
+        """
         if network.ipam is not None:
             # A plugin hands its addresses out.
             return
         self._users.update(pool.subnet for pool in network.pools)
         before = self._pools.get(network.id, ())
         self._pools[network.id] = tuple(
-            ipam.AddressPool(pool, network.name, self._taken.setdefault(pool.subnet, set())) for pool in network.pools
+            ipam.AddressPool(pool, network.name, self._taken.setdefault(pool.subnet, set()), is_new=is_new) for pool in network.pools
         )
         self._forget_subnets(before)
 
@@ -67,6 +70,11 @@ class LocalAddresses:
     def peek(self, network: Network, family: int, wish: IPAddress | None) -> IPAddress:
         """Return what `take` would return now; nothing is taken."""
         return copy.deepcopy(self).take(network, family, wish)
+
+    def is_fresh(self, network_id: NetworkId, address: IPAddress) -> bool:
+        """Return whether *address*, which is taken, was nobody's before."""
+        pool = self._pool(network_id, address)
+        return pool is not None and pool.is_fresh(address)
 
     def give_back(self, taken: Iterable[Taken]) -> None:
         """Undo allocations that never took effect."""

@@ -23,12 +23,21 @@ class SandboxFiles:
         self._paths = paths
         self.spares = spares
 
-    async def make(self, sandbox: Sandbox, directory: PurePath) -> None:
-        """Make the sandbox's directory with its hosts and hostname files; with a shared stack those of the other serve."""
+    async def make(
+        self,
+        sandbox: Sandbox,
+        directory: PurePath,
+        *,
+        adopted: NetnsPath | None,
+        shared: NetnsPath | None,
+        taken: Mapping[str, NetnsPath],
+    ) -> None:
+        """Make the sandbox's directory with its hosts and hostname files; with a shared stack those of the other serve. Then `pin`."""
 
         def body() -> None:
             _make(sandbox, Path(directory))
             self._name(sandbox, directory)
+            self._pin(sandbox, adopted, shared, taken)
 
         await self._workers.run(body)
 
@@ -93,11 +102,12 @@ class SandboxFiles:
             namespace.share(shared, sandbox.netns_path)
         elif sandbox.stack is Stack.HOST:
             namespace.share(netns.OWN, sandbox.netns_path)
-        elif adopted is None:
-            if not self.spares.pin(sandbox.netns_path):
-                namespace.make(sandbox.netns_path)
-        else:
+        elif adopted is not None:
             namespace.adopt(adopted, sandbox.netns_path, taken)
+        elif sandbox.stack is Stack.OWN:
+            self.spares.pin(sandbox.netns_path)
+        else:
+            namespace.make(sandbox.netns_path)
 
     async def default_routes(self, netns_path: NetnsPath) -> tuple[DefaultRoute, ...]:
         """Return the default routes of the namespace at *netns_path*."""

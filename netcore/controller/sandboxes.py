@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ from netcore.controller.collaborators import Collaborators
 from netcore.controller.moves import Moves, waiting
 from netcore.controller.plugin_endpoints import plugin_of
 from netcore.controller.transaction import Transaction
-from netcore.errors import Conflict, InvalidRequest, TeardownFailed
+from netcore.errors import Conflict, InvalidRequest, KernelError, TeardownFailed
 from netcore.kernel import host, process
 from netcore.model import EndpointRequest, NetnsPath, Network, Owner, Sandbox, SandboxId, SandboxRequest, Stack
 from netcore.parse import names
@@ -112,17 +113,30 @@ class SandboxOperations:
         async with self._parts.locks.hold(keys):
             before = self._state.sandbox_state(self._state.find_sandbox(sandbox.id).id)
             tap.check_connect(before.endpoints, request)
-            lookups = await self._parts.host.lookups(before.sandbox.netns_path, before, [network])
-            sandbox = before.sandbox
-            if sandbox.adopted:
-                found = await self._parts.files.default_routes(sandbox.netns_path)
-                sandbox = plans.with_own_routes(self._state, before, sandbox, found)
-            plan = plans.plan_connect(self._state, before, sandbox, [request], lookups)
-            self._parts.names.answer_waiting()
-            if dry_run:
-                return await self._transaction.preview(plan)
-            _, outcome = await self._transaction.change_sandbox(plan)
-            return outcome
+            if plans.names_are_known(before.sandbox, [network]) and not dry_run:
+                try:
+                    return await self._connect(before, request, network, None)
+                except KernelError as error:
+                    if error.errno != errno.EEXIST:
+                        raise
+                    # Whoever is root there has made a link of that name.
+            return await self._connect(before, request, network, before.sandbox.netns_path, dry_run=dry_run)
+
+    async def _connect(
+        self, before: SandboxState, request: EndpointRequest, network: Network, path: NetnsPath | None, *, dry_run: bool = False
+    ) -> Outcome:
+        """*path*: where to look which links are there; None: those of the endpoints."""
+        lookups = await self._parts.host.lookups(path, before, [network])
+        sandbox = before.sandbox
+        if sandbox.adopted:
+            found = await self._parts.files.default_routes(sandbox.netns_path)
+            sandbox = plans.with_own_routes(self._state, before, sandbox, found)
+        plan = plans.plan_connect(self._state, before, sandbox, [request], lookups)
+        self._parts.names.answer_waiting()
+        if dry_run:
+            return await self._transaction.preview(plan)
+        _, outcome = await self._transaction.change_sandbox(plan)
+        return outcome
 
     async def disconnect(self, reference: str, network_reference: str, *, dry_run: bool = False) -> Outcome:
         """Take a sandbox off a network; the default route moves before the link goes."""

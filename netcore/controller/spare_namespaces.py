@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 
 
 class SpareParts(Protocol):
-    """What somebody else makes ready inside a spare. Both are called on worker threads."""
+    """What somebody else makes ready inside a new namespace. Both are called on worker threads."""
 
-    def prepare(self, netns_descriptor: int) -> None:
-        """Make ready what a sandbox will need inside the namespace."""
+    def prepare(self) -> None:
+        """Make ready what a sandbox will need inside the namespace that the calling thread is in. Leaves nothing when it fails."""
 
     def discard(self, netns_descriptor: int) -> None:
         """Let go of what was made ready there; nothing there is fine."""
@@ -37,7 +37,7 @@ class SpareParts(Protocol):
 class NoSpareParts:
     """Nothing is made ready inside."""
 
-    def prepare(self, netns_descriptor: int) -> None:
+    def prepare(self) -> None:
         """Do nothing."""
 
     def discard(self, netns_descriptor: int) -> None:
@@ -97,11 +97,22 @@ class SpareNamespaces:
             self._let_go(spare)
         self._arrange(0)
 
-    def pin(self, netns_path: NetnsPath) -> bool:
-        """Pin a spare at *netns_path*; False if there is none. If that fails nothing is left there."""
+    def pin(self, netns_path: NetnsPath) -> None:
+        """Pin a spare at *netns_path*, or a namespace that is made now. If that fails nothing is left there."""
+        descriptor = self._take()
+        if descriptor is None:
+            descriptor = namespace.make_unpinned(self._parts.prepare)
+        try:
+            namespace.pin(descriptor, netns_path)
+        except BaseException:
+            self._discard(descriptor)
+            raise
+        os.close(descriptor)
+
+    def _take(self) -> int | None:
         with self._lock:
             if not self._wanted:
-                return False
+                return None
             self._last_use = self._clock()
             broken: list[_Spare] = []
             spare = self._next(broken)
@@ -113,16 +124,9 @@ class SpareNamespaces:
             self._let_go(other)
         self._arrange(pause(0))
         if spare is None:
-            return False
+            return None
         spare.seal.close()
-        try:
-            namespace.pin(spare.descriptor, netns_path)
-        except BaseException:
-            self._parts.discard(spare.descriptor)
-            os.close(spare.descriptor)
-            raise
-        os.close(spare.descriptor)
-        return True
+        return spare.descriptor
 
     def _next(self, broken: list[_Spare]) -> _Spare | None:
         """Return a spare that is as it was made; add those that are not to *broken*. The lock is held."""
@@ -136,8 +140,11 @@ class SpareNamespaces:
 
     def _let_go(self, spare: _Spare) -> None:
         spare.seal.close()
-        self._parts.discard(spare.descriptor)
-        os.close(spare.descriptor)
+        self._discard(spare.descriptor)
+
+    def _discard(self, descriptor: int) -> None:
+        self._parts.discard(descriptor)
+        os.close(descriptor)
 
     def _arrange(self, delay: float) -> None:
         with self._lock:
@@ -170,14 +177,9 @@ class SpareNamespaces:
         self._arrange(pause(since))
 
     def _made(self) -> _Spare:
-        descriptor = namespace.make_unpinned()
+        descriptor = namespace.make_unpinned(self._parts.prepare)
         try:
-            self._parts.prepare(descriptor)
-            try:
-                return _Spare(descriptor, namespace.seal(descriptor))
-            except BaseException:
-                self._parts.discard(descriptor)
-                raise
+            return _Spare(descriptor, namespace.seal(descriptor))
         except BaseException:
-            os.close(descriptor)
+            self._discard(descriptor)
             raise

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from netcore.controller.collaborators import Collaborators
 from netcore.controller.network_planner import NetworkPlanner
@@ -37,8 +38,18 @@ from netcore.plan.host_state import SandboxState
 from netcore.plan.plans import AddressClaim, DisconnectPlan, NetworkPlan, Outcome, SandboxPlan
 from netcore.plan.port_allocation import FindBusy
 from netcore.plan.published_ports import PortPlan
+from netcore.relay.host_ports import Claim
+from netcore.store.records import Quarantined
 
 _GATEWAY_BRIDGE = NetworkRequest(name=GATEWAY_BRIDGE, options=(("icc", "false"),), predefined=True)
+
+
+class _Claimed(NamedTuple):
+    """What an operation has taken for itself: addresses and ports, with which the sandbox will be as in *after*."""
+
+    ports: Claim
+    planned: PortPlan
+    after: SandboxState
 
 
 class Transaction:
@@ -67,7 +78,7 @@ class Transaction:
             await self._apply(plan.steps(), undo)
         await parts.records.put_network(network)
         parts.writer.put_network(network)
-        parts.addresses.adopt(network)
+        parts.addresses.adopt(network, is_new=True)
         undo.push(lambda: self._forget_network(network))
         await parts.names.network_up(network)
         undo.push(lambda: parts.names.network_down(network))
@@ -120,16 +131,20 @@ class Transaction:
         before, parts = plan.before, self._parts
         try:
             async with all_or_nothing() as undo:
+                claimed = await self._claim(plan, undo)
+                await self._record_intent(plan, claimed.after, undo)
                 if before is None:
                     await self._make_sandbox(plan, undo)
-                after, steps, warnings = await self._make_endpoints(plan, undo)
+                after, steps, warnings = await self._make_endpoints(plan, claimed, undo)
                 await self._commit(before, after, undo)
         finally:
             parts.writer.forget_namespace(plan.sandbox)
         if before is not None:
             await self._ports.free(before.sandbox, after.sandbox)
         there = {endpoint.id for endpoint in after.endpoints}
-        await parts.addresses.release([endpoint for endpoint in plan.present if endpoint.id not in there])
+        resting = await parts.addresses.release([endpoint for endpoint in plan.present if endpoint.id not in there])
+        if resting:
+            await parts.records.put_resting(resting)
         present = {endpoint.network_id for endpoint in plan.present}
         told = await parts.overlays.publish(after.sandbox, [made for made in after.endpoints if made.network_id not in present])
         closed = plans.host_gateway_warnings(self._state, after)
@@ -138,21 +153,18 @@ class Transaction:
     async def _make_sandbox(self, plan: SandboxPlan, undo: Undo) -> None:
         parts, sandbox = self._parts, plan.sandbox
         parts.writer.note_namespace(sandbox)
-        await parts.records.put_sandbox(sandbox, pending=True)
-        undo.push(lambda: parts.records.drop_sandbox(sandbox.id))
         directory = self._state.directory_of(sandbox.id)
         # A path that is pinned already is somebody else's, so it is unpinned only where it was pinned here.
         undo.push(lambda: parts.files.remove(sandbox, directory))
         shared = self._state.netns_path(sandbox.shared_with) if sandbox.shared_with is not None else None
         others = self._state.sandboxes.values() if plan.adopted is not None else ()
         taken = {other.name: other.netns_path for other in others}
-        await parts.files.make(sandbox, directory)
-        await parts.files.pin(sandbox, adopted=plan.adopted, shared=shared, taken=taken)
+        await parts.files.make(sandbox, directory, adopted=plan.adopted, shared=shared, taken=taken)
         undo.push(lambda: parts.files.unpin(sandbox))
         undo.push(lambda: parts.names.close(sandbox))
         await parts.names.open(sandbox)
 
-    async def _make_endpoints(self, plan: SandboxPlan, undo: Undo) -> tuple[SandboxState, tuple[Step, ...], tuple[str, ...]]:
+    async def _claim(self, plan: SandboxPlan, undo: Undo) -> _Claimed:
         parts, sandbox = self._parts, plan.sandbox
         networks = [draft.network for draft in plan.drafts]
         undo.push(lambda: parts.overlays.deactivate_unused(network.id for network in networks))
@@ -162,8 +174,13 @@ class Transaction:
         made = plans.complete_endpoints(plan, await self._claim_addresses(plan.claims(), undo))
         claim = self._ports.begin(undo)
         ports = await self._ports.plan(sandbox, (*plan.present, *made), claim.try_hold)
-        after = plans.with_ports(self._state, sandbox, (*plan.present, *made), ports.mappings)
-        await self._record_intent(plan, after, undo)
+        return _Claimed(claim, ports, plans.with_ports(self._state, sandbox, (*plan.present, *made), ports.mappings))
+
+    async def _make_endpoints(
+        self, plan: SandboxPlan, claimed: _Claimed, undo: Undo
+    ) -> tuple[SandboxState, tuple[Step, ...], tuple[str, ...]]:
+        parts, sandbox = self._parts, plan.sandbox
+        claim, ports, after = claimed
         made_by_plugins = await self._make_by_plugins(plan, after.endpoints, undo)
         if made_by_plugins:
             endpoints: Sequence[Endpoint] = [made_by_plugins.get(endpoint.network_id, endpoint) for endpoint in after.endpoints]
@@ -181,7 +198,8 @@ class Transaction:
         steps = plans.change_steps(self._state, plan.before, after)
         parts.names.answer_waiting()
         parts.names.expect(sandbox, after.endpoints, self._state.networks)
-        await self._apply(steps, undo)
+        made = [endpoint for endpoint in after.endpoints if endpoint.network_id not in {one.network_id for one in plan.present}]
+        await self._apply(plans.without_needless_announcements(self._state, steps, made, parts.addresses.local.is_fresh), undo)
         undo.push(lambda: parts.plugin_endpoints.update_external_connectivity(sandbox, after.endpoints, plan.present))
         await parts.plugin_endpoints.update_external_connectivity(sandbox, plan.present, after.endpoints)
         await self._ports.keep(claim, sandbox, ports, undo)
@@ -200,13 +218,15 @@ class Transaction:
         return taken
 
     async def _record_intent(self, plan: SandboxPlan, after: SandboxState, undo: Undo) -> None:
-        records = self._parts.records
-        if plan.before is not None:
-            before = plan.before
-            undo.push(lambda: records.put_back(before.sandbox, before.endpoints))
-            if plan.sandbox.own_routes != before.sandbox.own_routes:
-                # After a crash they come back from here.
-                await records.put_sandbox(replace(before.sandbox, own_routes=plan.sandbox.own_routes))
+        records, before = self._parts.records, plan.before
+        if before is None:
+            undo.push(lambda: records.drop_sandbox(plan.sandbox.id))
+            await records.put_all(plan.sandbox, after.endpoints, pending=True)
+            return
+        undo.push(lambda: records.put_back(before.sandbox, before.endpoints))
+        if plan.sandbox.own_routes != before.sandbox.own_routes:
+            # After a crash they come back from here.
+            await records.put_sandbox(replace(before.sandbox, own_routes=plan.sandbox.own_routes))
         await records.put_endpoints(plan.sandbox, after.endpoints, pending=True)
 
     async def _make_by_plugins(self, plan: SandboxPlan, endpoints: Sequence[Endpoint], undo: Undo) -> dict[NetworkId, Endpoint]:
@@ -375,8 +395,7 @@ class Transaction:
         except NetcoreError as error:
             reasons.append(str(error))
         reasons += await parts.plugin_endpoints.delete(plan.gone)
-        await parts.addresses.release(plan.gone)
-        await parts.records.put_disconnected(after.sandbox, after.endpoints)
+        await parts.records.put_disconnected(after.sandbox, after.endpoints, await parts.addresses.release(plan.gone))
         await self.make_known(after)
         await self._ports.free(before.sandbox, after.sandbox)
         await parts.overlays.deactivate_unused(endpoint.network_id for endpoint in plan.gone)
@@ -401,9 +420,9 @@ class Transaction:
         reasons += await parts.plugin_endpoints.delete(plan.gone)
         parts.relays.settle(sandbox.id, {})
         parts.late_routes.forget(sandbox.id)
-        await parts.workers.run(lambda: parts.host_ports.release(sandbox.ports))
-        await parts.addresses.release(plan.gone)
-        await self.drop_sandbox(sandbox)
+        if sandbox.ports:
+            await parts.workers.run(lambda: parts.host_ports.release(sandbox.ports))
+        await self.drop_sandbox(sandbox, await parts.addresses.release(plan.gone))
         await parts.overlays.deactivate_unused(endpoint.network_id for endpoint in plan.gone)
         return reasons
 
@@ -437,8 +456,8 @@ class Transaction:
         told = await self._parts.overlays.publish(after.sandbox, after.endpoints)
         return after.sandbox, (*ports.warnings, *told)
 
-    async def drop_sandbox(self, sandbox: Sandbox) -> None:
-        """Remove the resolver, namespace, files and record of a sandbox that has no endpoints any more."""
+    async def drop_sandbox(self, sandbox: Sandbox, resting: Sequence[Quarantined] = ()) -> None:
+        """Remove the resolver, namespace, files and record of a sandbox that has no endpoints any more. *resting*: its addresses."""
         parts = self._parts
         await parts.names.close(sandbox)
         directory = self._state.directory_of(sandbox.id)
@@ -446,4 +465,4 @@ class Transaction:
         parts.writer.drop_sandbox(sandbox.id)
         parts.writer.forget_namespace(sandbox)
         await parts.overlays.give_up(parts.records.kept_aside().get(sandbox.id, ()))
-        await parts.records.drop_sandbox(sandbox.id)
+        await parts.records.drop_sandbox(sandbox.id, resting)

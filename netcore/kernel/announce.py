@@ -23,15 +23,9 @@ _NEIGHBOR_ADVERTISEMENT, _OVERRIDE, _TARGET_LINK_LAYER = 136, 0x2000_0000, 2
 _ICMPV6 = 58
 
 
-def open_packet_socket(ifname: str) -> socket.socket:
-    """Return a packet socket on *ifname* in the calling thread's namespace that receives nothing."""
-    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
-    try:
-        sock.bind((ifname, 0))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+def open_packet_socket() -> socket.socket:
+    """Return a packet socket in the calling thread's namespace that receives nothing. Any thread may bind it to a link there."""
+    return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
 
 
 def send(sock: socket.socket, mac: str, addresses: tuple[IPAddress, ...]) -> None:

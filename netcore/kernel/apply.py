@@ -8,6 +8,7 @@ what was there before.
 from __future__ import annotations
 
 import errno
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from netcore import limits
 from netcore.desired.diff import Step, diff
 from netcore.desired.egress_rules import TimedElement
 from netcore.desired.flows import Flows, stale_flows
-from netcore.desired.objects import KernelObject, Lane, Subsystem
+from netcore.desired.objects import Announcement, KernelObject, Lane, Subsystem
 from netcore.errors import KernelError, NetcoreError, NotFound, TeardownFailed
 from netcore.kernel import conntrack, egress_elements, nft
 from netcore.kernel.deferred_deletes import DeferredDeletes
@@ -80,14 +81,16 @@ class Executor:
         with self._host_sockets.lent(NETFILTER) as netlink:
             nft.write_tables(netlink, desired, egress_elements.requests(openings))
 
-    def _sessions(self, ending: SandboxId | None = None) -> NetlinkSessions:
-        return NetlinkSessions(self._netns_path, self._announcements, self._guard, self._host_sockets, self.deferred_deletes, ending)
+    def _sessions(self, ending: SandboxId | None = None, steps: Iterable[Step] = ()) -> NetlinkSessions:
+        announced = Counter(step.after.sandbox_id for step in steps if isinstance(step.after, Announcement) and step.after.addresses)
+        kept = self._announcements, self._guard, self._host_sockets, self.deferred_deletes
+        return NetlinkSessions(self._netns_path, *kept, ending, announced)
 
     def apply(self, steps: Sequence[Step]) -> None:
         """Carry out *steps*; when one fails, undo those done and raise its error."""
         done: list[Step] = []
         try:
-            with self._sessions() as sessions:
+            with self._sessions(steps=steps) as sessions:
                 for batch in _batches(steps):
                     failed: NetcoreError | None = None
                     for step, error in self._run(sessions, batch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from netcore.default_route import DefaultRoute
 from netcore.errors import Conflict, InvalidRequest
@@ -17,9 +17,17 @@ def make(netns_path: NetnsPath) -> None:
     netns.create(netns_path, _prepare)
 
 
-def make_unpinned() -> int:
-    """Return a descriptor of a namespace like those of `make` that is pinned nowhere: it goes when the descriptor is closed."""
-    return netns.create_unpinned(_prepare)[0]
+def make_unpinned(inside: Callable[[], None]) -> int:
+    """Return a descriptor of a namespace like those of `make` that is pinned nowhere: it goes when the descriptor is closed.
+
+    *inside*: what else is done there, on the thread that makes it.
+    """
+
+    def prepare() -> None:
+        _prepare()
+        inside()
+
+    return netns.create_unpinned(prepare)[0]
 
 
 def seal(netns_descriptor: int) -> Seal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import select
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 from netcore.errors import NotFound
 
 
+@functools.cache
 def boot_id() -> str:
     """Return the id of this boot; in a user namespace, of the life of its first process, with which its namespaces end."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
+from types import MappingProxyType
 from typing import TypeVar
 
 from netcore.desired.objects import HOST
@@ -24,7 +25,7 @@ class NetlinkSessions:
 
     *announcements*: takes those that are sent again. *guard*: the one of this host, whose socket outlasts the run, as those of
     *host_sockets* do. *deferred_deletes*: of links, held off meanwhile. *ending*: the sandbox whose namespace goes next, so nothing
-    has to be tidied in it.
+    has to be tidied in it. *announced*: how many links of each sandbox will announce addresses, so that one visit is for that too.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class NetlinkSessions:
         host_sockets: HostSockets,
         deferred_deletes: DeferredDeletes,
         ending: SandboxId | None = None,
+        announced: Mapping[SandboxId, int] = MappingProxyType({}),
     ) -> None:
         self.announcements = announcements
         self.guard = guard
@@ -43,6 +45,8 @@ class NetlinkSessions:
         self._netns_path = netns_path
         self._host_sockets = host_sockets
         self._stack = ExitStack()
+        self._announced = announced
+        self._packet_sockets: dict[SandboxId, list[socket.socket]] = {}
         self._rtnetlink: dict[SandboxId, NetlinkSocket] = {}
         self._of_host: dict[int, NetlinkSocket] = {}
         self._indexes: dict[tuple[SandboxId | None, str], int] = {}
@@ -53,6 +57,8 @@ class NetlinkSessions:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+        for unused in (sock for opened in self._packet_sockets.values() for sock in opened):
+            unused.close()
 
     def rtnetlink(self, sandbox_id: SandboxId | None, visit: Callable[[], None] | None = None) -> NetlinkSocket:
         """Return the rtnetlink socket of a namespace, *visit* having been called inside: one entry for both."""
@@ -64,6 +70,8 @@ class NetlinkSessions:
         def enter() -> NetlinkSocket | None:
             if visit is not None:
                 visit()
+            if sandbox_id not in self._packet_sockets:
+                self._packet_sockets[sandbox_id] = [announce.open_packet_socket() for _ in range(self._announced.get(sandbox_id, 0))]
             return None if sandbox_id in self._rtnetlink else NetlinkSocket(ROUTE)
 
         if sandbox_id not in self._rtnetlink or visit is not None:
@@ -93,7 +101,14 @@ class NetlinkSessions:
 
     def packet_socket(self, sandbox_id: SandboxId, ifname: str) -> socket.socket:
         """Return a new packet socket on a sandbox's link. It is the caller's to close."""
-        return self._inside(sandbox_id, lambda: announce.open_packet_socket(ifname))
+        ready = self._packet_sockets.get(sandbox_id)
+        sock = ready.pop() if ready else self._inside(sandbox_id, announce.open_packet_socket)
+        try:
+            sock.bind((ifname, 0))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     def netns(self, sandbox_id: SandboxId) -> AbstractContextManager[int]:
         """Give a descriptor of a sandbox's namespace for the length of a block."""

@@ -19,6 +19,7 @@ from netcore.errors import InvalidRequest
 from netcore.model import GATEWAY_BRIDGE, Endpoint, IPNetwork, NetnsPath, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId, Stack
 from netcore.plan import desired_state, gateway, modes
 from netcore.plan.indexes import Indexes
+from netcore.plan.known_objects import KnownObjects
 
 ObjectsOf = Callable[[Sandbox, Sequence[Endpoint]], tuple[KernelObject, ...]]
 """A sandbox and its endpoints → what must exist for it."""
@@ -53,6 +54,7 @@ class HostState:
     revision: int = 0
     """Another number after each change."""
     indexes: Indexes = field(init=False)
+    known_objects: KnownObjects = field(init=False, default_factory=KnownObjects)
 
     def __post_init__(self) -> None:
         self.indexes = Indexes(self.networks, self.sandboxes, self.endpoints)
@@ -132,13 +134,19 @@ class HostState:
 
     def objects_of(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> tuple[KernelObject, ...]:
         """Return what must exist in the kernel and in files for *sandbox* with *endpoints*."""
-        return desired_state.desired(
+        return self.known_objects.find(
             sandbox,
             endpoints,
-            self.networks,
+            self.indexes.networks_revision,
             self.facts,
-            hosts_path=str(self.directory_of(sandbox.id) / "hosts"),
-            loopback_ipv6=self.facts.ipv6,
+            lambda: desired_state.desired(
+                sandbox,
+                endpoints,
+                self.networks,
+                self.facts,
+                hosts_path=str(self.directory_of(sandbox.id) / "hosts"),
+                loopback_ipv6=self.facts.ipv6,
+            ),
         )
 
     def objects_only_of(self, network: Network, remotes: Iterable[RemoteEndpoint] = ()) -> tuple[KernelObject, ...]:

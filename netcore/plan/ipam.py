@@ -154,11 +154,11 @@ def containing(network: Network, address: IPAddress) -> Pool:
 class AddressPool:
     """The addresses of one `Pool`: which are taken and which comes next. Single owner, no I/O.
 
-    *taken*: those of the subnet that any network has taken; ours are added. Allocation costs O(log n) in the number
-    of released addresses and O(1) amortized otherwise.
+    *taken*: those of the subnet that any network has taken; ours are added. *is_new*: nobody had any of them before. Allocation
+    costs O(log n) in the number of released addresses and O(1) amortized otherwise.
     """
 
-    def __init__(self, pool: Pool, network: str, taken: set[int] | None = None) -> None:
+    def __init__(self, pool: Pool, network: str, taken: set[int] | None = None, *, is_new: bool = False) -> None:
         self.pool = pool
         self._network = network
         subnet, source = pool.subnet, pool.ip_range or pool.subnet
@@ -176,6 +176,10 @@ class AddressPool:
         self._next = self._first
         self._free: list[int] = []
         self._quarantine: deque[tuple[float, int]] = deque()
+        self._is_new = is_new
+        # Taken by wish beyond what was handed out so far; and those taken now that nobody had before.
+        self._wished = set[int]()
+        self._fresh = set[int]()
         for address in pool.reserved():
             self._take(int(address))
 
@@ -192,6 +196,7 @@ class AddressPool:
     def _give(self, value: int) -> None:
         self._own.discard(value)
         self._taken.discard(value)
+        self._fresh.discard(value)
 
     def reserve(self, address: IPAddress, *, field: str) -> None:
         """Take exactly *address*; Conflict if it is taken, InvalidRequest if it is not in the subnet."""
@@ -201,7 +206,10 @@ class AddressPool:
             raise InvalidRequest(field, f"{address} is the network or broadcast address of {self.pool.subnet}")
         if int(address) in self._taken:
             raise Conflict(field, str(address), because=f"address already in use on network {self._network}{self._use(address)}")
+        self._note_first_use(int(address), self._next)
         self._take(int(address))
+        if int(address) >= self._next:
+            self._wished.add(int(address))
 
     def _use(self, address: IPAddress) -> str:
         """Return what the network itself uses *address* for, as the end of a sentence."""
@@ -212,6 +220,7 @@ class AddressPool:
 
     def allocate(self, now: float) -> IPAddress:
         """Take the lowest free address that is not in quarantine, else the one released first; Exhausted when the pool has none at all."""
+        handed_out = self._next
         value = self._pick(now)
         if value is None:
             family = self.pool.subnet.version
@@ -220,8 +229,17 @@ class AddressPool:
                 self._network,
                 because=f"no available IPv{family} addresses on this network's address pools ({self.pool.subnet})",
             )
+        self._note_first_use(value, handed_out)
         self._take(value)
         return ip_address(value) if self.pool.subnet.version == 4 else _address6(value)
+
+    def _note_first_use(self, value: int, handed_out: int) -> None:
+        if self._is_new and value >= handed_out and value not in self._wished:
+            self._fresh.add(value)
+
+    def is_fresh(self, address: IPAddress) -> bool:
+        """Return whether *address*, which is taken, was nobody's before: no neighbour can remember whose it was."""
+        return int(address) in self._fresh
 
     def release(self, address: IPAddress, now: float) -> None:
         """Give *address* back; it stays in quarantine before it is handed out again. Releasing twice does nothing."""

@@ -8,14 +8,14 @@ says it: a draft lacks that, and pure functions complete it.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from netcore import drivers
 from netcore.default_route import DefaultRoute
 from netcore.desired import host_rules, hostsfile
 from netcore.desired.diff import Step, diff
-from netcore.desired.objects import KernelObject
+from netcore.desired.objects import Announcement, KernelObject
 from netcore.errors import Conflict, NotFound
 from netcore.model import (
     BridgeOptions,
@@ -35,6 +35,9 @@ from netcore.plan import endpoint as plan_endpoint
 from netcore.plan import sandbox as plan_sandbox
 from netcore.plan.desired_state import own_default_routes
 from netcore.plan.host_state import HostState, SandboxState
+
+IsFresh = Callable[[NetworkId, IPAddress], bool]
+"""Whether an address, which is taken, was nobody's before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,11 @@ class Lookups:
 
     used_ifnames: frozenset[str] = frozenset()
     parent_macs: Mapping[NetworkId, str] = field(default_factory=dict)
+
+
+def names_are_known(sandbox: Sandbox, networks: Iterable[Network]) -> bool:
+    """Return whether the names of links in *sandbox* can be taken for those of its endpoints: others are found when a pair is made."""
+    return not sandbox.adopted and all(drivers.of(network).has_host_veth for network in networks)
 
 
 def with_own_routes(state: HostState, before: SandboxState | None, sandbox: Sandbox, found: Sequence[DefaultRoute]) -> Sandbox:
@@ -330,9 +338,42 @@ def change_steps(state: HostState, before: SandboxState | None, after: SandboxSt
     if before is None:
         old: Sequence[KernelObject] = own_default_routes(after.sandbox)
     else:
-        # Somebody may have set a default route since the last operation, which has to make way too.
-        old = state.objects_of(replace(before.sandbox, own_routes=after.sandbox.own_routes), before.endpoints)
+        sandbox = before.sandbox
+        if sandbox.own_routes != after.sandbox.own_routes:
+            # Somebody has set a default route since the last operation, which has to make way too.
+            sandbox = replace(sandbox, own_routes=after.sandbox.own_routes)
+        old = state.objects_of(sandbox, before.endpoints)
     return diff(old, state.objects_of(after.sandbox, after.endpoints))
+
+
+def without_needless_announcements(state: HostState, steps: Iterable[Step], endpoints: Iterable[Endpoint], is_fresh: IsFresh) -> list[Step]:
+    """Return *steps* that announce those addresses of *endpoints* that somebody may remember as another's.
+
+    A broadcast goes through every port of its bridge. Nobody can have an address in a cache that nobody had before, where only
+    sandboxes are.
+    """
+    needless = {
+        (endpoint.sandbox_id, endpoint.ifname, address)
+        for endpoint in endpoints
+        if _has_only_sandboxes(state, state.networks[endpoint.network_id])
+        for address in endpoint.addresses()
+        if is_fresh(endpoint.network_id, address)
+    }
+    result = []
+    for step in steps:
+        if isinstance(step.after, Announcement):
+            where = step.after.sandbox_id, step.after.ifname
+            left = tuple(address for address in step.after.addresses if (*where, address) not in needless)
+            step = replace(step, after=replace(step.after, addresses=left))
+        result.append(step)
+    return result
+
+
+def _has_only_sandboxes(state: HostState, network: Network) -> bool:
+    """Return whether nobody but this host's sandboxes and the host itself can send on *network*."""
+    options = network.driver_options
+    is_ours = isinstance(options, BridgeOptions) and not network.is_overlay and not options.reuse_bridge and not options.allow_unknown_ports
+    return is_ours and state.facts.firewall
 
 
 def linking_to(state: HostState, name: str) -> list[SandboxId]:

@@ -146,10 +146,10 @@ class Records:
         )
         self._finished[sandbox.id] = tuple(endpoints)
 
-    async def put_disconnected(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> None:
-        """Record that nothing is left of what was disconnected."""
+    async def put_disconnected(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], resting: Iterable[Quarantined] = ()) -> None:
+        """Record that nothing is left of what was disconnected, but its addresses, which are *resting*."""
         record = EndpointsRecord(endpoints=self._with_kept_aside(sandbox, endpoints))
-        await self._finish({f"endpoints/{sandbox.id}": encode(record)})
+        await self._finish({f"endpoints/{sandbox.id}": encode(record), **_resting(resting)})
 
     def keep_aside(self, sandbox_id: SandboxId, endpoints: Sequence[Endpoint]) -> None:
         """Leave *endpoints*, whose networks are set aside, in the record of their sandbox, whatever else is written there."""
@@ -165,9 +165,13 @@ class Records:
     def _with_kept_aside(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
         return (*endpoints, *self._kept_aside.get(sandbox.id, ()))
 
-    async def put_all(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> None:
-        """Record a finished operation in one transaction."""
-        await self.put_several([(sandbox, endpoints)])
+    async def put_all(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], *, pending: bool = False) -> None:
+        """Record a finished operation in one transaction; *pending*: a new sandbox that is about to be made."""
+        if not pending:
+            await self.put_several([(sandbox, endpoints)])
+            return
+        records = SandboxRecord(sandbox=sandbox, pending=True), EndpointsRecord(endpoints=tuple(endpoints), pending=True)
+        await self._commit({f"sandbox/{sandbox.id}": encode(records[0]), f"endpoints/{sandbox.id}": encode(records[1])})
 
     async def put_several(self, finished: Iterable[tuple[Sandbox, Sequence[Endpoint]]]) -> None:
         """Record a finished operation on several sandboxes in one transaction."""
@@ -184,11 +188,11 @@ class Records:
         record = EndpointsRecord(endpoints=self._with_kept_aside(sandbox, endpoints))
         await self._finish({f"sandbox/{sandbox.id}": encode(SandboxRecord(sandbox=sandbox)), f"endpoints/{sandbox.id}": encode(record)})
 
-    async def drop_sandbox(self, sandbox_id: SandboxId) -> None:
-        """Delete the records of a sandbox; its removal is recorded already."""
+    async def drop_sandbox(self, sandbox_id: SandboxId, resting: Iterable[Quarantined] = ()) -> None:
+        """Delete the records of a sandbox; its removal is recorded already. *resting*: addresses that it had."""
         self._finished.pop(sandbox_id, None)
         self._kept_aside.pop(sandbox_id, None)
-        await self._finish({f"sandbox/{sandbox_id}": None, f"endpoints/{sandbox_id}": None})
+        await self._finish({f"sandbox/{sandbox_id}": None, f"endpoints/{sandbox_id}": None, **_resting(resting)})
 
     async def drop_unreadable(self, unreadable: Unreadable) -> None:
         """Delete a record that can't be read, and what belongs to it."""
@@ -197,9 +201,9 @@ class Records:
         )
         await self._commit(dict.fromkeys(keys))
 
-    async def put_quarantined(self, network_id: NetworkId, address: IPAddress, until: float) -> None:
-        """Record that an address is not handed out again until then; if that can't be written now, with the next write."""
-        await self._finish({f"rest/{network_id}/{address}": encode(until)})
+    async def put_resting(self, resting: Iterable[Quarantined]) -> None:
+        """Record that addresses are not handed out again for a while; if that can't be written now, with the next write."""
+        await self._finish(_resting(resting))
 
     async def drop_quarantined(self, addresses: Sequence[tuple[NetworkId, IPAddress]]) -> None:
         await self._finish({f"rest/{network_id}/{address}": None for network_id, address in addresses})
@@ -269,6 +273,10 @@ class Records:
         await self._store.commit(Transaction({**overdue, **writes}, session=self._boot))
         for key in (*overdue, *writes):
             self._overdue.pop(key, None)
+
+
+def _resting(resting: Iterable[Quarantined]) -> dict[str, bytes | None]:
+    return {f"rest/{one.network_id}/{one.address}": encode(one.until) for one in resting}
 
 
 def read_all(items: Mapping[str, Item]) -> Everything:

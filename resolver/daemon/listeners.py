@@ -113,25 +113,26 @@ def redirect_again(netns_path: NetnsPath, pair: SocketPair) -> Structure:
 
 
 def open_in_sandbox(netns_path: NetnsPath, *, replace: bool) -> tuple[SocketPair, str | None]:
+    """Do `open_here` in the namespace at *netns_path*."""
+    with netns.opened(netns_path) as descriptor:
+        return netns.run_inside(descriptor, lambda: open_here(replace=replace))
+
+
+def open_here(*, replace: bool) -> tuple[SocketPair, str | None]:
     """Open a sandbox's resolver sockets and make them appear at 127.0.0.11:53; return them and a warning, if there is one.
 
-    Without nftables they are bound to port 53 itself, which the sandbox then can't use.
+    Without nftables they are bound to port 53 itself, which the sandbox then can't use. In the namespace of the calling thread.
     """
-
-    def inside() -> tuple[SocketPair, str | None]:
-        pair = _bind(socket.AF_INET, EMBEDDED, 0, None)
-        try:
-            ports = pair.udp.getsockname()[1], pair.tcp.getsockname()[1]
-            nft.apply((_REDIRECT_AGAIN if replace else _REDIRECT).requests(*ports))
-        except NetcoreError as error:
-            pair.close()
-            if isinstance(error, Unavailable) and error.capability != "nftables":
-                raise
-            return _bind(socket.AF_INET, EMBEDDED, PORT, None), f"port 53 of the sandbox is taken by the resolver: {error}"
-        return pair, None
-
-    with netns.opened(netns_path) as descriptor:
-        return netns.run_inside(descriptor, inside)
+    pair = _bind(socket.AF_INET, EMBEDDED, 0, None)
+    try:
+        ports = pair.udp.getsockname()[1], pair.tcp.getsockname()[1]
+        nft.apply((_REDIRECT_AGAIN if replace else _REDIRECT).requests(*ports))
+    except NetcoreError as error:
+        pair.close()
+        if isinstance(error, Unavailable) and error.capability != "nftables":
+            raise
+        return _bind(socket.AF_INET, EMBEDDED, PORT, None), f"port 53 of the sandbox is taken by the resolver: {error}"
+    return pair, None
 
 
 def take_in_sandbox(kept: KeptSockets, sandbox: Sandbox) -> SocketPair | None:

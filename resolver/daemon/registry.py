@@ -120,11 +120,12 @@ class Registry:
             await known.listen(self.surroundings(), replace=False)
             self._rebuild(known)
             return
-        if sandbox.stack is Stack.OWN:
-            resolver = SandboxResolver(sandbox=sandbox, client=Client(View(suffix=self._suffix)))
-            await resolver.listen(self.surroundings(), replace=False)
-            self._sandboxes[sandbox.id] = resolver
-        await self.kernel(self.files.create(sandbox, is_new=True))
+        if sandbox.stack is not Stack.OWN:
+            await self.kernel(self.files.create(sandbox, is_new=True))
+            return
+        made = SandboxResolver(sandbox=sandbox, client=Client(View(suffix=self._suffix)))
+        await made.listen(self.surroundings(), replace=False, first=self.files.create(sandbox, is_new=True))
+        self._sandboxes[sandbox.id] = made
 
     async def close(self, sandbox: Sandbox, *, goes_on: bool = False) -> None:
         """End the sandbox's resolver and everything opened in its namespace. *goes_on*: names and files stay for its next namespace."""
@@ -431,8 +432,7 @@ class Registry:
     def everything(self) -> View:
         """Return the view of somebody on all networks, in the order of their names, with the host's upstreams."""
         gateways = sorted(self._gateways.values(), key=lambda gateway: gateway.network.name)
-        networks = [gateway.network for gateway in gateways]
-        chosen = self._upstreams.of_host(networks, self._gateway_addresses)
+        chosen = self._upstreams.of_host(networks := [gateway.network for gateway in gateways], self._gateway_addresses)
         return self._view(tuple(AttachedZone(gateway.zone) for gateway in gateways), chosen, networks)
 
     def queries(self) -> int:

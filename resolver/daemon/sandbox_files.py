@@ -72,9 +72,12 @@ class SandboxFiles:
         """
         of_sandbox = self._files[sandbox.id]
         of_sandbox.sandbox = sandbox
-        if (is_copy, ipv6) == (of_sandbox.is_copy, of_sandbox.ipv6):
-            return None
+        before = of_sandbox.is_copy, of_sandbox.ipv6
         of_sandbox.is_copy, of_sandbox.ipv6 = is_copy, ipv6
+        # With our resolver in it, it says the same on every network.
+        has_resolver = sandbox.stack is Stack.OWN and not is_copy and not before[0]
+        if has_resolver or (is_copy, ipv6) == before:
+            return None
         return lambda: self._write(of_sandbox)
 
     def write(self, sandbox: Sandbox) -> Callable[[], None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from netcore.keeper.kept_sockets import KeptSockets
@@ -46,12 +46,20 @@ class SandboxResolver:
     redirect: Structure | None = None
     in_order: int | None = None
 
-    async def listen(self, surroundings: Surroundings, *, replace: bool) -> None:
-        """Begin to answer, unless it does. *replace*: an earlier daemon did so, and its sockets are gone on with if they were kept."""
+    async def listen(self, surroundings: Surroundings, *, replace: bool, first: Callable[[], None] = lambda: None) -> None:
+        """Begin to answer, unless it does. *replace*: an earlier daemon did so, and its sockets are gone on with if they were kept.
+
+        *first*: what else is to be done on the worker thread that opens the sockets, before it does.
+        """
         if self.listeners is not None:
             return
         sandbox, kept, spares = self.sandbox, surroundings.kept, surroundings.spares
-        await self.listen_on(surroundings, *await surroundings.run_blocking(lambda: open_sockets(sandbox, kept, spares, replace=replace)))
+
+        def body() -> tuple[SocketPair, str | None]:
+            first()
+            return open_sockets(sandbox, kept, spares, replace=replace)
+
+        await self.listen_on(surroundings, *await surroundings.run_blocking(body))
 
     async def listen_on(self, surroundings: Surroundings, pair: SocketPair, warning: str | None) -> None:
         """Begin to answer on the sockets that `open_sockets` returned."""

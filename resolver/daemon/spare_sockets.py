@@ -1,4 +1,4 @@
-"""The resolver's sockets in spare namespaces: opened and redirected before there is a sandbox. On worker threads; thread-safe.
+"""The resolver's sockets in new namespaces: opened and redirected before there is a sandbox. On worker threads; thread-safe.
 
 They are known by the identity of their namespace, which can't be another's while they are open: they hold it. They are kept
 for no later daemon until a sandbox has them.
@@ -23,14 +23,14 @@ class SpareSockets:
 
     @property
     def any(self) -> bool:
-        """Whether there are sockets at all; without spares nothing else has to be looked at."""
+        """Whether there are sockets at all; otherwise nothing else has to be looked at."""
         return bool(self._by_namespace)
 
-    def prepare(self, netns_descriptor: int) -> None:
-        """Open the sockets of a resolver inside, and make them appear at port 53."""
-        opened = listeners.open_in_sandbox(NetnsPath(f"/proc/self/fd/{netns_descriptor}"), replace=False)
+    def prepare(self) -> None:
+        """Open the sockets of a resolver in the namespace of the calling thread, and make them appear at port 53."""
+        opened = listeners.open_here(replace=False)
         with self._lock:
-            self._by_namespace[netns.identity(netns_descriptor)] = opened
+            self._by_namespace[netns.own_identity()] = opened
 
     def discard(self, netns_descriptor: int) -> None:
         """Close the sockets inside."""

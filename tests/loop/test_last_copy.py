@@ -14,7 +14,7 @@ from netcore.errors import Unavailable
 from netcore.model import Endpoint, Sandbox
 from netcore.store import last_copy
 from netcore.store.protocol import Compacted, Transaction
-from netcore.store.records import Records
+from netcore.store.records import Quarantined, Records
 from netcore.store.sqlite import open_store
 
 SANDBOX = Sandbox(id="s" * 64, name="s", hostname="s", netns_path="/run/netns/s", boot_id="boot")
@@ -49,8 +49,7 @@ async def test_the_database_stays_flat_under_churn(tmp_path):
         await records.put_endpoints(SANDBOX, (made,), pending=True)
         await records.put_all(SANDBOX, (made,))
         await records.put_disconnect(SANDBOX, (), (made,))
-        await records.put_quarantined("n" * 64, made.ipv4.ip, float(number))
-        await records.put_disconnected(SANDBOX, ())
+        await records.put_disconnected(SANDBOX, (), [Quarantined("n" * 64, made.ipv4.ip, float(number))])
         if number:
             before = endpoint(number - 1)
             await records.drop_quarantined([("n" * 64, before.ipv4.ip)])

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from netcore.controller import Controller
 from netcore.controller.assembly import assemble
@@ -57,6 +58,8 @@ def watch() -> None:
     # One thread for all of them.
     count(netns, "run_inside_each", lambda paths, _: {"entries": 1, "namespaces": len(paths)})
     count(netns, "create", lambda *_: {"entries": 1})
+    count(netns, "create_unpinned", lambda *_: {"entries": 1})
+    count(Workers, "run", lambda *_: {"hops": 1})
     # How often a port is asked whether it forwards depends on the machine's load.
     count(rtnl, "is_forwarding", lambda *_: {"requests": -1})
     count(host, "look", lambda *_: {"looks": 1})
@@ -108,6 +111,14 @@ async def main(others: int) -> None:
         await measure(result, "disconnect", lambda: sandboxes.disconnect("s", "n"))
         await measure(result, "connect to others", lambda: sandboxes.connect("s", EndpointRequest(network="first")))
         await measure(result, "remove sandbox", lambda: sandboxes.remove("s"))
+        connected = SandboxRequest(name="s", networks=(EndpointRequest(network="first"),))
+        await measure(result, "create connected sandbox", lambda: sandboxes.create(connected))
+        await measure(result, "remove connected sandbox", lambda: sandboxes.remove("s"))
+        await sandboxes.create(SandboxRequest(name="s"))
+        local = controller.parts.addresses.local
+        with mock.patch.object(local, "is_fresh", return_value=False):
+            await measure(result, "connect with another's address", lambda: sandboxes.connect("s", EndpointRequest(network="first")))
+        await sandboxes.remove("s")
         await measure(result, "remove network", lambda: networks.remove("n"))
         spares = controller.parts.files.spares
         spares.keep(1)
@@ -144,7 +155,6 @@ async def main(others: int) -> None:
     await all_operations()
     result = {"alone": alone, "among others": await all_operations(), **QUEUES}
     await controller.close()
-    count(Workers, "run", lambda *_: {"hops": 1})
     count(HostState, "objects_of", lambda *_: {"objects worked out": 1})
     count(Guard, "write", lambda *_: {"guard tables written": 1})
     result["starts"] = [await start(*(f"more{number}" for number in range(others))), await start()]

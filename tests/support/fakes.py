@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from ipaddress import ip_network
@@ -24,7 +25,7 @@ from netcore.controller.uplinks import Uplinks
 from netcore.controller.workers import Workers
 from netcore.default_route import DefaultRoute
 from netcore.desired.diff import diff
-from netcore.desired.objects import Announcement, Sysctl
+from netcore.desired.objects import Announcement, Sysctl, Veth
 from netcore.drivers.facts import Facts, HostConstraints
 from netcore.errors import KernelError, PluginFailed, TeardownFailed
 from netcore.kernel.guard import Protection
@@ -84,11 +85,13 @@ class NoDeferredDeletes:
 
 
 class RecordingExecutor:
-    """Keeps the objects that would exist, as the kernel does."""
+    """Keeps the objects that would exist, as the kernel does. *ifnames*: links of others in every sandbox. *announced*: addresses, once for each link."""
 
     def __init__(self, failing: Failing) -> None:
         self.failing = failing
         self.objects: dict[tuple[Any, ...], Any] = {}
+        self.ifnames: Callable[[], set[str]] = set
+        self.announced: list[tuple[Any, ...]] = []
         self.deferred_deletes = NoDeferredDeletes()
 
     def close(self) -> None:
@@ -99,6 +102,10 @@ class RecordingExecutor:
         try:
             for step in steps:
                 self.failing.call(step.describe())
+                if isinstance(step.after, Veth) and step.after.ifname in self.ifnames():
+                    raise KernelError("create", f"veth {step.after.host_ifname}", errno.EEXIST)
+                if isinstance(step.after, Announcement):
+                    self.announced.append(step.after.addresses)
                 self._do(step)
                 done.append(step)
         except KernelError:
@@ -187,9 +194,10 @@ class FakeFiles:
         self.directories: set[str] = set()
         self.routes: dict[str, tuple[DefaultRoute, ...]] = {}
 
-    async def make(self, sandbox, directory) -> None:
+    async def make(self, sandbox, directory, **pinned) -> None:
         self.failing.call(f"make files of {sandbox.name}")
         self.directories.add(str(directory))
+        await self.pin(sandbox, **pinned)
 
     async def sysctls(self, netns_path, paths):
         return dict.fromkeys(paths, "0")
@@ -248,8 +256,8 @@ class FakeHost:
     async def check_link_kinds(self, network) -> None: ...
 
     async def lookups(self, path, before, networks) -> Lookups:
-        used = {endpoint.ifname for endpoint in before.endpoints} if before is not None else {"lo"}
-        return Lookups(used_ifnames=frozenset(used | self.ifnames))
+        used = {"lo", *(endpoint.ifname for endpoint in (before.endpoints if before is not None else ()))}
+        return Lookups(used_ifnames=frozenset(used | (self.ifnames if path is not None else set())))
 
 
 class FakeClaim:
@@ -406,6 +414,7 @@ class World:
         self.names = FakeNames(self.failing)
         self.files = FakeFiles(self.failing)
         self.host = FakeHost(self.failing, self.settings)
+        self.executor.ifnames = lambda: self.host.ifnames
         self.ports = FakePorts()
         self.relays = FakeRelays()
         self.plugin = FakePlugin(self.failing)

@@ -252,12 +252,6 @@ def of_tables(notices: Iterable[Notice], sandboxes: Mapping[int, SandboxId], own
     return TableNotices(frozenset(found), is_foreign)
 
 
-def of_sandboxes(notices: Iterable[Notice], sandboxes: Mapping[int, SandboxId]) -> set[Concern]:
-    """Return the sandboxes inside which links, addresses, routes or neighbours changed."""
-    nsids = {notice.nsid for notice in notices if notice.nsid is not None}
-    return {Concern(Part.SANDBOX, sandboxes[nsid]) for nsid in nsids if nsid in sandboxes}
-
-
 def is_compared(sandbox: Sandbox) -> bool:
     """Return whether a sandbox has a namespace of its own that is ours to keep right."""
     return sandbox.shared_with is None and not sandbox.ended

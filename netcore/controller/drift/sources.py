@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from netcore.controller.collaborators import Collaborators
-from netcore.controller.drift import notices
+from netcore.controller.drift import inside, notices
 from netcore.controller.drift.notices import Expectations, HostNotices
+from netcore.desired.objects import KernelObject
 from netcore.errors import NetcoreError
 from netcore.kernel import all_namespaces, netns, nft, notifications
 from netcore.kernel.all_namespaces import AllNamespaces, Notice
@@ -120,7 +121,7 @@ class Sources:
         found: set[Concern] = set()
         if links is not None:
             found |= self._host.concerns((notice.message for notice in links if notice.nsid is None), self._expected)
-            found |= notices.of_sandboxes(links, self._sandboxes)
+            found |= inside.contradicted(links, self._sandboxes, self._objects_of)
             pause()
         of_tables = notices.of_tables(tables or (), self._sandboxes, nft.own_ports())
         pause()
@@ -139,6 +140,10 @@ class Sources:
         self._listen()
         is_incomplete = links is None or tables is None or files is None
         return Told(frozenset(found), gone, is_incomplete, of_tables.is_foreign or tables is None)
+
+    def _objects_of(self, sandbox_id: SandboxId) -> tuple[KernelObject, ...]:
+        state = self._parts.state
+        return state.lasting_objects_of(sandbox_id) if sandbox_id in state.sandboxes else ()
 
     async def _without_port(self) -> set[Concern]:
         """Return the sandboxes that have a published port which nothing holds any more."""

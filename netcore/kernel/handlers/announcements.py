@@ -17,6 +17,9 @@ from netcore.kernel.sessions import NetlinkSessions
 def _announce(sessions: NetlinkSessions, announcement: Announcement) -> tuple[()]:
     if announcement.port is not None:
         _wait_until_forwarding(sessions.rtnetlink(HOST), announcement.port)
+    if not announcement.addresses:
+        # Nobody has to be told.
+        return ()
     sock = sessions.packet_socket(announcement.sandbox_id, announcement.ifname)
     announce.send(sock, announcement.mac, announcement.addresses)
     sessions.announcements.put(sock, announcement, announcement.count - 1)

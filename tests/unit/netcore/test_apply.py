@@ -87,7 +87,7 @@ class Kernel:
         self.deferred_deletes = DeferredDeletes(lambda *_: None, None)
         self.ending = None
 
-    def __call__(self, _netns_path, _announcements, _guard, _host_sockets, _deferred_deletes, ending):
+    def __call__(self, _netns_path, _announcements, _guard, _host_sockets, _deferred_deletes, ending, _announced):
         self.ending = ending
         return self
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
@@ -393,6 +394,41 @@ async def test_a_link_gets_another_name_where_the_next_namespace_has_one_of_its_
         made.host.ifnames = {"lo", "eth0"}
         moved = await made.controller.sandboxes.move("f", "/proc/7/ns/net", Owner(pid=7, start_time=1))
         assert [endpoint.ifname for endpoint in made.controller.state.endpoints[moved.id]] == ["eth1"]
+
+
+async def test_a_link_that_root_in_a_sandbox_has_made_is_found_when_its_name_is_needed():
+    async with world() as made:
+        await furnished(made)
+        made.host.ifnames = {"lo", "eth1"}
+        await made.controller.sandboxes.connect("s", EndpointRequest(network="b"))
+        (sandbox,) = made.controller.state.sandboxes
+        assert [endpoint.ifname for endpoint in made.controller.state.endpoints[sandbox]] == ["eth0", "eth2"]
+        await made.controller.sandboxes.disconnect("s", "b")
+        before = await made.picture()
+        with pytest.raises(Conflict, match="eth1"):
+            await made.controller.sandboxes.connect("s", EndpointRequest(network="b", ifname="eth1"))
+        assert await made.picture() == before
+
+
+async def test_only_an_address_that_somebody_had_before_is_announced():
+    async with world() as made:
+        await made.controller.networks.create(NetworkRequest(name="a"))
+
+        async def announced(name, **more):
+            asked = SandboxRequest(name=name, networks=(EndpointRequest(network="a", **more),))
+            sandbox, _ = await made.controller.sandboxes.create(asked)
+            (endpoint,) = made.controller.state.endpoints[sandbox.id]
+            return endpoint.addresses(), made.executor.announced.pop()
+
+        first, told = await announced("first")
+        assert told == ()
+        await made.controller.sandboxes.remove("first")
+        again, told = await announced("second", ipv4=first[0])
+        assert told == again == first
+        wished, told = await announced("third", ipv4=ip_address("172.17.0.9"))
+        assert told == ()
+        await made.controller.sandboxes.remove("third")
+        assert await announced("fourth", ipv4=wished[0]) == (wished, wished)
 
 
 async def test_what_follows_is_on_no_network_of_a_plugin_and_shares_its_stack_with_nobody():

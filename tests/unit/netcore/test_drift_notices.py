@@ -214,11 +214,6 @@ def test_changes_of_tables(notice, whose, is_foreign):
     assert (told.concerns, told.is_foreign) == (whose, is_foreign)
 
 
-def test_changes_inside_sandboxes():
-    told = notices.of_sandboxes([Notice(4, b""), Notice(4, b""), Notice(9, b""), Notice(None, b"")], {4: "box"})
-    assert told == {BOX}
-
-
 def test_of_a_burst_only_the_last_word_on_links_of_ours_is_read_in_full(monkeypatch):
     read = []
     original = notices.rtnl.read_link

@@ -230,3 +230,27 @@ def test_quarantine_goes_on_after_a_restart():
 def test_the_gateway_is_the_lowest_free_address():
     assert str(ipam.default_gateway(ip_network("10.0.0.0/24"), None, [("x", ip_address("10.0.0.1"))])) == "10.0.0.2"
     assert str(ipam.default_gateway(ip_network("10.0.0.0/24"), ip_network("10.0.0.128/25"), ())) == "10.0.0.128"
+
+
+def test_an_address_is_fresh_if_nobody_had_it_before():
+    made = ipam.AddressPool(Pool(subnet=ip_network("10.0.0.0/24"), gateway=ip_address("10.0.0.1")), "net", is_new=True)
+    first = made.allocate(0)
+    made.reserve(ip_address("10.0.0.9"), field="ip")
+    assert made.is_fresh(first)
+    assert made.is_fresh(ip_address("10.0.0.9"))
+    for address in (first, ip_address("10.0.0.9")):
+        made.release(address, 0)
+        assert not made.is_fresh(address)
+        made.reserve(address, field="ip")
+        assert not made.is_fresh(address)
+    given_back = made.allocate(0)
+    made.give_back(given_back)
+    assert made.allocate(0) == given_back
+    assert not made.is_fresh(given_back)
+
+
+def test_of_a_pool_of_an_earlier_daemon_nothing_is_known_to_be_fresh():
+    made = pool("10.0.0.0/24")
+    made.reserve(ip_address("10.0.0.9"), field="ip")
+    assert not made.is_fresh(made.allocate(0))
+    assert not made.is_fresh(ip_address("10.0.0.9"))

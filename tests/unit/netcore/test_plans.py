@@ -6,9 +6,10 @@ from ipaddress import ip_address, ip_interface
 import pytest
 
 from netcore.default_route import DefaultRoute
+from netcore.desired.objects import Announcement
 from netcore.drivers.facts import Facts
 from netcore.errors import Conflict, NotFound
-from netcore.model import Endpoint, EndpointRequest, PluginAnswer, PluginIpam, PluginOptions, PortMapping, Sandbox, Stack
+from netcore.model import Endpoint, EndpointRequest, PluginAnswer, PluginIpam, PluginOptions, PortMapping, Sandbox, Stack, VxlanOptions
 from netcore.plan import plans
 from netcore.plan.host_state import HostState, SandboxState
 from netcore.plan.plans import AddressClaim, Lookups, NetworkPlan, PoolClaim
@@ -161,3 +162,34 @@ def test_default_route_that_came_since_the_last_operation_makes_way_too():
     assert [step.describe() for step in steps if "of its own" in step.describe()] == [
         "delete default route via 192.0.2.1 of its own (IPv4) in a"
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "firewall", "announced"),
+    [
+        ({}, True, ()),
+        ({}, False, ("10.1.0.2",)),
+        ({"reuse_bridge": True}, True, ("10.1.0.2",)),
+        ({"allow_unknown_ports": True}, True, ("10.1.0.2",)),
+        ({"allow_unknown_ports": False}, True, ()),
+        ({"vxlan": VxlanOptions(vni=1, port=4789, encrypted=False)}, True, ("10.1.0.2",)),
+    ],
+    ids=["ours", "no firewall", "of the user", "others may send", "others may not send", "other hosts"],
+)
+def test_a_fresh_address_is_announced_where_others_than_sandboxes_may_be(options, firewall, announced):
+    network = replace(FRONT, driver="overlay" if "vxlan" in options else "bridge", driver_options=replace(FRONT.driver_options, **options))
+    host = state(A, networks=(network,))
+    host.facts = replace(host.facts, firewall=firewall)
+    steps = plans.change_steps(host, None, A)
+    left = plans.without_needless_announcements(host, steps, A.endpoints, lambda *_: True)
+    assert [len(steps), [tuple(map(str, step.after.addresses)) for step in left if isinstance(step.after, Announcement)]] == [
+        len(left),
+        [announced],
+    ]
+    assert plans.without_needless_announcements(host, steps, A.endpoints, lambda *_: False) == [*steps]
+
+
+def test_names_of_links_are_looked_at_where_others_make_links():
+    assert plans.names_are_known(A.sandbox, [FRONT])
+    assert not plans.names_are_known(replace(A.sandbox, adopted=True), [FRONT])
+    assert not plans.names_are_known(A.sandbox, [FRONT, PLUGGED])

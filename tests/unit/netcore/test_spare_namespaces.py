@@ -48,7 +48,8 @@ class Host:
         monkeypatch.setattr(namespace, "seal", self._seal)
         self.spares = SpareNamespaces(self._later, self, lambda: self.now)
 
-    def _make(self) -> int:
+    def _make(self, inside: Callable[[], None]) -> int:
+        inside()
         descriptor = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         self.made.append(descriptor)
         return descriptor
@@ -62,7 +63,7 @@ class Host:
         self.seals.append(FakeSeal())
         return self.seals[-1]
 
-    def prepare(self, netns_descriptor: int) -> None:
+    def prepare(self) -> None:
         if self.fails is not None:
             raise self.fails
 
@@ -92,11 +93,13 @@ def is_open(descriptor: int) -> bool:
     return True
 
 
-def test_without_the_setting_nothing_is_made_and_nothing_counted(host: Host) -> None:
+def test_without_the_setting_one_is_made_when_it_is_needed_and_nothing_counted(host: Host) -> None:
     host.spares.keep(0)
     host.run()
-    assert not host.spares.pin(PATH)
-    assert (host.made, host.waiting, host.spares.counts.misses) == ([], [], 0)
+    assert not host.made
+    host.spares.pin(PATH)
+    assert (host.pinned, host.waiting, host.spares.counts.misses) == (host.made, [], 0)
+    assert not any(map(is_open, host.made))
 
 
 def test_as_many_as_wanted_are_made_one_after_the_other(host: Host) -> None:
@@ -110,10 +113,11 @@ def test_as_many_as_wanted_are_made_one_after_the_other(host: Host) -> None:
 def test_one_that_is_taken_is_given_once_and_made_again(host: Host) -> None:
     host.spares.keep(2)
     host.run()
-    assert host.spares.pin(PATH)
-    assert host.spares.pin(PATH)
-    assert not host.spares.pin(PATH)
-    assert len(set(host.pinned)) == 2
+    host.spares.pin(PATH)
+    host.spares.pin(PATH)
+    assert len(host.made) == 2
+    host.spares.pin(PATH)
+    assert (len(host.pinned), len(host.made)) == (3, 3)
     assert not any(map(is_open, host.pinned))
     assert (host.spares.counts.hits, host.spares.counts.misses) == (2, 1)
     host.run()
@@ -131,7 +135,7 @@ def test_fewer_are_wanted(host: Host) -> None:
 
 def test_one_made_while_fewer_became_wanted_is_let_go(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.spares.keep(1)
-    monkeypatch.setattr(host, "prepare", lambda _: host.spares.keep(0))
+    monkeypatch.setattr(host, "prepare", lambda: host.spares.keep(0))
     host.run()
     assert (host.spares.ready, host.discarded) == (0, host.made)
 
@@ -151,7 +155,7 @@ def test_what_can_not_be_made_ready_is_tried_again_later(host: Host) -> None:
     host.spares.keep(1)
     host.run(1)
     assert host.spares.ready == 0
-    assert not is_open(host.made[0])
+    assert not host.made
     assert host.delays[-1] == limits.SPARE_RETRY
     host.fails = None
     host.run()
@@ -172,7 +176,7 @@ def test_sandboxes_that_are_being_made_come_first(host: Host) -> None:
 
 def test_nobody_prepares_anything_where_there_is_no_resolver() -> None:
     parts = spare_namespaces.NoSpareParts()
-    parts.prepare(1)
+    parts.prepare()
     parts.discard(1)
 
 
@@ -180,7 +184,7 @@ def test_one_that_was_changed_is_given_to_nobody(host: Host) -> None:
     host.spares.keep(3)
     host.run()
     host.seals[0].whole = host.seals[1].whole = False
-    assert host.spares.pin(PATH)
+    host.spares.pin(PATH)
     assert host.pinned == [host.made[2]]
     assert host.discarded == host.made[:2]
     assert not any(map(is_open, host.made))
@@ -195,7 +199,8 @@ def test_when_all_were_changed_a_sandbox_makes_its_own(host: Host) -> None:
     host.spares.keep(1)
     host.run()
     host.seals[0].whole = False
-    assert not host.spares.pin(PATH)
+    host.spares.pin(PATH)
+    assert host.pinned == host.made[1:]
     assert (host.spares.counts.misses, host.spares.counts.broken) == (1, 1)
 
 
