@@ -53,7 +53,8 @@ class HostChanges:
         self._notifications: Notifications | None = None
         self._snapshot: HostSnapshot | None = None
         self._by_name: dict[str, int] = {}
-        self._ours: frozenset[str] = frozenset()
+        self._ours: Collection[str] = ()
+        self._expected: set[str] = set()
         self._noticed = Noticed()
 
     def start(self) -> None:
@@ -91,8 +92,8 @@ class HostChanges:
         )
 
     def expect(self, link: str) -> None:
-        """From now until it has gone, *link* is ours, also if that all happens before the next `is_outdated`."""
-        self._ours |= {link}
+        """At the next `is_outdated` *link* is ours in any case: it was, or will be, and what is told of it until then is no news."""
+        self._expected.add(link)
 
     def begin_look(self) -> None:
         """Note that a look begins: what comes from now on outdates it."""
@@ -103,28 +104,28 @@ class HostChanges:
         self._noticed.is_outdated = True
 
     def is_outdated(self, ours: Collection[str]) -> bool:
-        """Return whether another look is needed. *ours*: names of links that exist for our networks."""
+        """Return whether another look is needed. *ours*: names of links that exist for our networks; it may change in place.
+
+        Who takes a name out of it says so by `expect`: the link goes, or is no longer ours.
+        """
         if self._notifications is None:
             return True
         came = self._notifications.read()
-        now = frozenset(ours)
-        gone = self._ours - now
-        # What goes is told of until its link has gone.
-        self._ours |= now
+        self._ours = ours
         if came is None or self._snapshot is None:
             self._noticed.is_outdated = True
             self._noticed.sysctls.add(EVERY_LINK)
-            self._ours = now
+            self._expected.clear()
             return True
         last: dict[int, bytes] = {}
         for message in came:
             self._take(self._snapshot, message, last)
         for message in last.values():
             self._take_new_link(self._snapshot, message)
-        self._ours = now
         # What happened to a link while it was ours was not looked at.
-        if any(name in self._by_name for name in gone):
+        if any(name in self._by_name for name in self._expected if name not in ours):
             self._noticed.is_outdated = True
+        self._expected.clear()
         return self._noticed.is_outdated
 
     def changed_sysctls(self) -> set[str]:
@@ -163,14 +164,14 @@ class HostChanges:
             return
         last.pop(index, None)
         before = snapshot.links.get(index)
-        if not is_gone and before is not None and before.name in self._ours and rtnl.link_name(message) == before.name:
+        if not is_gone and before is not None and self._is_own(before.name) and rtnl.link_name(message) == before.name:
             # A connect causes a dozen of these for each end.
             last[index] = message
             return
         if is_gone:
             self._drop(snapshot, index)
             # Its IPv4 routes go without notifications of their own.
-            self._noticed.is_outdated |= before is not None and self._has_part(snapshot, index) and before.name not in self._ours
+            self._noticed.is_outdated |= before is not None and self._has_part(snapshot, index) and not self._is_own(before.name)
             return
         self._take_new_link(snapshot, message)
 
@@ -184,7 +185,7 @@ class HostChanges:
         self._by_name[after.name] = index
         if before is not None and before.name != after.name:
             self._noticed.renamed.append((before.name, after.name))
-        if before is None or after.name in self._ours:
+        if before is None or self._is_own(after.name):
             return
         if replace(before, alias="", mac="", master=0) != replace(after, alias="", mac="", master=0) and self._has_part(snapshot, index):
             self._noticed.is_outdated = True
@@ -204,7 +205,10 @@ class HostChanges:
 
     def _is_ours(self, snapshot: HostSnapshot, index: int) -> bool:
         link = snapshot.links.get(index)
-        return link is not None and link.name in self._ours
+        return link is not None and self._is_own(link.name)
+
+    def _is_own(self, name: str) -> bool:
+        return name in self._ours or name in self._expected
 
     def _take_netconf(self, snapshot: HostSnapshot, message: bytes) -> None:
         attributes = dict(walk(message[16 + _NETCONF_HEADER :]))

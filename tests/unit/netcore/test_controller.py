@@ -1,12 +1,14 @@
 """Operations of the controller without a kernel: all or nothing, and a dry run that does nothing."""
 
 import asyncio
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
 from netcore.errors import Conflict, InvalidRequest, NetcoreError, NotFound, TeardownFailed
 from netcore.model import EndpointRequest, NetworkRequest, Owner, PluginAnswer, SandboxRequest
+from netcore.plan.drift import Part
 from tests.support.fakes import world
 
 
@@ -406,3 +408,20 @@ async def test_what_follows_is_on_no_network_of_a_plugin_and_shares_its_stack_wi
             await made.controller.sandboxes.connect("f", EndpointRequest(network="p"))
         with pytest.raises(Conflict, match="cannot join network namespace of f, which follows podman:f"):
             await made.controller.sandboxes.create(on("container:f"))
+
+
+async def test_the_link_of_a_network_is_expected_until_it_is_known_as_one_of_ours():
+    async with world() as made:
+        is_expected, seen = [], []
+
+        @contextmanager
+        def expecting(network):
+            is_expected.append(network.id)
+            yield
+            is_expected.clear()
+
+        made.host.expecting = expecting
+        made.writer.on_change = lambda concern: seen.append(list(is_expected)) if concern and concern.part is Part.NETWORK else None
+        network, _ = await made.controller.networks.create(NetworkRequest(name="c"))
+        await made.controller.networks.remove("c")
+        assert seen == [[network.id], [network.id]]
