@@ -25,7 +25,7 @@ from resolver.dns_client import Client
 from resolver.engine.cache import Cache, CacheSettings
 from resolver.engine.exchange import Done
 from resolver.engine.loop_probes import LoopProbes
-from resolver.engine.rebinding import Protected
+from resolver.engine.rebinding import OwnNetworks, Protected
 from resolver.engine.upstream import Upstream, UpstreamSet
 from resolver.engine.upstream_health import UpstreamHealth
 from resolver.engine.view import AttachedZone, View
@@ -93,7 +93,9 @@ class World:
             )
         )
         # Networks that share as much as can be with the addresses that are answered, and don't have them.
-        self.service.protect(Protected([subnet, ip_network("10.2.3.0/24"), ip_network("fd01::/64")], addresses=[ip_address("10.9.0.2")]))
+        self.service.protect(
+            Protected(OwnNetworks([subnet, ip_network("10.2.3.0/24"), ip_network("fd01::/64")]), addresses=[ip_address("10.9.0.2")])
+        )
 
     def reply(self, _peer: bytes, octets: bytes) -> None:
         self.sent = octets

@@ -175,3 +175,9 @@ class ReplyMemory:
             self._taken = 0
             while sum(each.size for each in self._caches) > self._bound:
                 max(self._caches, key=lambda each: each.size).forget_all()
+
+    def forget_all(self) -> None:
+        """Have all caches forget every reply. It costs nothing for clients that have asked nothing since this was last called."""
+        caches, self._caches = self._caches, weakref.WeakSet()
+        for cache in caches:
+            cache.forget_all()

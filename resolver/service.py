@@ -79,6 +79,10 @@ class DnsService:
         """From now on no answer of an upstream may point into the networks of *protected* (rebinding)."""
         self._forwarder.protected = protected
 
+    def forget_replies(self) -> None:
+        """Forget every reply that is remembered for any client."""
+        self._memory.forget_all()
+
     def count_sent(self, count: int, rcodes: Sequence[int]) -> None:
         """Count *count* remembered replies that a listener sent; *rcodes*: of those that are not NOERROR."""
         self.rcodes[0] += count - len(rcodes)

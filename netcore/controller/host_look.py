@@ -26,6 +26,7 @@ from netcore.kernel.rtnl import Link
 from netcore.model import IPAddress, IPNetwork, MadeLink, NetnsPath, Network, NetworkId, ParentOptions
 from netcore.plan import endpoint as plan_endpoint
 from netcore.plan.host_state import SandboxState
+from netcore.plan.known_networks import KnownNetworks
 from netcore.plan.plans import Lookups
 
 _DEFAULT_MTU = 1500
@@ -73,9 +74,7 @@ class HostLook:
         self._addresses: tuple[IPAddress, ...] = ()
         self._looking = asyncio.Lock()
         self._links_to_be: dict[NetworkId, str | None] = {}
-        self._links: frozenset[str] = frozenset()
-        self._link_of: dict[NetworkId, tuple[Network, str | None]] = {}
-        self._links_revision = -1
+        self._own = _OwnLinks(writer.state.indexes.known, self._links_to_be)
         self._touched: set[str] = {EVERY_LINK}
         self.changes = HostChanges()
 
@@ -89,20 +88,8 @@ class HostLook:
             yield
         finally:
             del self._links_to_be[network.id]
-
-    def _own_links(self) -> frozenset[str]:
-        state = self._writer.state
-        if self._links_revision != state.indexes.networks_revision:
-            # Not at each look, and each network's once: there may be thousands.
-            self._links_revision = state.indexes.networks_revision
-            for identity in self._link_of.keys() - state.networks.keys():
-                del self._link_of[identity]
-            for identity, network in state.networks.items():
-                if identity not in self._link_of or self._link_of[identity][0] is not network:
-                    self._link_of[identity] = network, _own_link(network)
-            self._links = frozenset(link for _, link in self._link_of.values() if link is not None)
-        expected = [link for link in self._links_to_be.values() if link is not None]
-        return self._links.union(expected) if expected else self._links
+            if link is not None:
+                self.changes.expect(link)
 
     def touched_sysctls(self) -> set[str]:
         """Return the links that had sysctls changed since this was last called; EVERY_LINK among them: any of them."""
@@ -116,28 +103,31 @@ class HostLook:
     async def refresh(self, *, anew: bool = False) -> None:
         """Look at the host if something has changed, or *anew* in any case; note what drivers need of it."""
         async with self._looking:
-            ours = self._own_links()
-            is_outdated = self.changes.is_outdated(ours)
+            left = self._writer.state.indexes.known.no_longer_own
+            for link in left:
+                self.changes.expect(link)
+            left.clear()
+            is_outdated = self.changes.is_outdated(self._own)
             touched = self.changes.changed_sysctls()
             self._touched |= touched
             facts = self._writer.state.facts
             if is_outdated or anew:
-                await self._look(ours)
+                await self._look()
             elif EVERY_LINK in touched or touched & {*facts.uplinks}:
                 paths = uplinks.sysctl_paths(facts.uplinks, force_forwarding=facts.force_forwarding)
                 values = await self._workers.run(lambda: sysctl.read_all(paths))
                 self._writer.set_facts(replace(facts, sysctls=values))
 
-    async def _look(self, ours: frozenset[str]) -> None:
+    async def _look(self) -> None:
         self.changes.begin_look()
         look = None
         try:
-            look = await self._workers.run(lambda: _look(ours, self._settings, self._outside))
+            look = await self._workers.run(lambda: _look(self._own, self._settings, self._outside))
         finally:
             if look is None:
                 self.changes.look_failed()
         self.changes.looked(look.snapshot)
-        addresses = (*_addresses(look.snapshot, ours), *(subnet.network_address for subnet in look.outside))
+        addresses = (*_addresses(look.snapshot, self._own), *(subnet.network_address for subnet in look.outside))
         if addresses != self._addresses:
             self._addresses = addresses
             self._on_addresses(addresses)
@@ -165,7 +155,7 @@ class HostLook:
     async def constraints(self) -> HostConstraints:
         """Return what a new network must fit in, as of now."""
         await self.refresh()
-        snapshot, facts, own = self.changes.snapshot, self._writer.state.facts, self._own_links()
+        snapshot, facts, own = self.changes.snapshot, self._writer.state.facts, self._own
         assert snapshot is not None
         # Only links that a route or an address is of: a host with a thousand sandboxes has a thousand others.
         concerned = {index for index, _ in snapshot.addresses} | {route.link for route in snapshot.routes}
@@ -225,6 +215,23 @@ class HostLook:
         return link.mac
 
 
+class _OwnLinks(Collection[str]):
+    """The links that exist for the sake of *known* networks, and those *to_be*: as they are when it is asked."""
+
+    def __init__(self, known: KnownNetworks, to_be: Mapping[NetworkId, str | None]) -> None:
+        self._known = known
+        self._to_be = to_be
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known.own_links or (name is not None and name in self._to_be.values())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({*self._known.own_links, *(name for name in self._to_be.values() if name is not None)})
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 class _LinksOfOthers(Mapping[str, ExistingLink]):
     """The host's links that are not *ours*, by name, as they are when they are asked for. Only who lists them looks at all."""
 
@@ -261,7 +268,7 @@ def _addresses(snapshot: host.HostSnapshot, ours: Collection[str]) -> tuple[IPAd
     return tuple(sorted(of_others, key=lambda address: (address.version, address)))
 
 
-def _look(ours: frozenset[str], settings: Settings, outside: Callable[[], tuple[IPNetwork, ...]]) -> _Look:
+def _look(ours: Collection[str], settings: Settings, outside: Callable[[], tuple[IPNetwork, ...]]) -> _Look:
     """Look at the host's links, addresses, routes and rules, and at the sysctls of the links that traffic leaves by. Blocking."""
     snapshot = host.look()
     routes = _classify(snapshot, snapshot.links, ours)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
 from dataclasses import replace
 
 from netcore import drivers
@@ -62,17 +61,13 @@ class NetworkPlanner:
         except InvalidRequest as error:
             # Refused with everything else that is wrong.
             plugin = error
-        draft = plan_network.prepare(request, self._existing(), host, identity, plugin)
+        draft = plan_network.prepare(request, self._state.indexes.known, host, identity, plugin)
         await self._parts.host.check_link_kinds(draft.network)
         await self._parts.overlays.encryption.check(draft.network)
         return draft, host
 
-    def _existing(self) -> Sequence[Network]:
-        return [*self._state.networks.values()]
-
     def _own_pools(self, draft: plan_network.NetworkDraft, host: HostConstraints) -> Network:
-        taken = self._state.indexes.subnets
-        return draft.with_pools(pools.plan_pools(draft.pool_requests, draft.network, self._existing(), host, taken))
+        return draft.with_pools(pools.plan_pools(draft.pool_requests, draft.network, self._state.indexes.known, host))
 
     async def _network_plugin(self, request: NetworkRequest) -> PluginOptions | None:
         """Return what the driver's plugin says of itself; None for a driver of ours."""
@@ -106,5 +101,5 @@ class NetworkPlanner:
         for wish in draft.pool_requests:
             gateway = pools.wants_gateway(wish.family, draft.network)
             made.append(await self._parts.ipam_plugins.request_pool(source, wish.family, wish.exact_pool(), gateway=gateway))
-            pools.check_overlap(made[-1].subnet, made[-1].ip_range, drivers.of(draft.network), self._existing(), made[:-1])
+            pools.check_overlap(made[-1].subnet, made[-1].ip_range, drivers.of(draft.network), self._state.indexes.known, made[:-1])
         return draft.with_pools(made, source)

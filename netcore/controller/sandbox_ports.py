@@ -54,7 +54,8 @@ class SandboxPorts:
             local = None if self._parts.settings.edge else self._state.local_addresses()
             lacking = published_ports.lacking_addresses(sandbox.name, ports.fresh(sandbox), local)
             ports = replace(ports, warnings=(*ports.warnings, *lacking))
-        kept = published_ports.kept_by_resolvers(ports.fresh(sandbox), self._state.networks_here(), self._state.facts)
+        networks_here = filter(self._state.is_here, self._state.networks.values())
+        kept = published_ports.kept_by_resolvers(ports.fresh(sandbox), networks_here, self._state.facts)
         ports = replace(ports, warnings=(*ports.warnings, *kept))
         by_plugin = any(plugin_of(self._state.networks[endpoint.network_id]) for endpoint in endpoints)
         if ports.mappings or ports.warnings or by_plugin:

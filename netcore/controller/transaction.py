@@ -76,8 +76,8 @@ class Transaction:
         await parts.uplinks.need(network)
         with parts.host.expecting(network):
             await self._apply(plan.steps(), undo)
-        await parts.records.put_network(network)
-        parts.writer.put_network(network)
+            await parts.records.put_network(network)
+            parts.writer.put_network(network)
         parts.addresses.adopt(network, is_new=True)
         undo.push(lambda: self._forget_network(network))
         await parts.names.network_up(network)

@@ -26,6 +26,7 @@ from netcore.kernel.apply import Executor
 from netcore.kernel.host_changes import EVERY_LINK
 from netcore.model import Network, NetworkId
 from netcore.plan.drift import UPLINKS, Concern, Damage, Part, Repairs
+from netcore.plan.host_state import is_routed
 from netcore.store.records import Records
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,8 @@ class Uplinks:
         self._executor = executor
         self._locks = locks
         self._clock = clock
-        self._users: dict[NetworkId, Network] = {}
+        self._users: set[NetworkId] = set()
+        self._routed: dict[int, dict[NetworkId, Network]] = {4: {}, 6: {}}
         self._applied: tuple[KernelObject, ...] = ()
         self.on_set_again: Callable[[str], None] = lambda _: None
 
@@ -66,24 +68,39 @@ class Uplinks:
 
     def preview(self, network: Network) -> tuple[Step, ...]:
         """Return the steps that *network* would need here."""
-        wanted = self._state.uplink_objects([*self._users.values(), network])
-        return diff(self._applied, wanted)
+        return diff(self._applied, self._wanted([network] if is_routed(network) else []))
 
     async def need(self, network: Network) -> None:
         """Let packets of *network* leave the host; raises if that can't be."""
-        self._users[network.id] = network
+        self._add(network)
         await self.settle()
+
+    def _add(self, network: Network) -> None:
+        self._users.add(network.id)
+        if is_routed(network):
+            for family, has_family in ((4, network.ipv4), (6, network.ipv6)):
+                if has_family:
+                    self._routed[family][network.id] = network
+
+    def _wanted(self, more: Iterable[Network] = ()) -> tuple[KernelObject, ...]:
+        """Return what the users, and *more* routed networks, need."""
+        # What the first of each family needs serves all others, of which there may be thousands.
+        leading = (next(iter(networks.values())) for networks in self._routed.values() if networks)
+        return uplinks.objects([*leading, *more], self._state.facts, self._state.switched)
 
     async def release(self, network: Network) -> None:
         """Take back what nobody needs without *network*."""
-        self._users.pop(network.id, None)
+        self._users.discard(network.id)
+        for networks in self._routed.values():
+            networks.pop(network.id, None)
         await self.settle()
 
     async def restore(self, switched: Iterable[SwitchedSysctl], networks: Iterable[Network]) -> None:
         """Go on from what an earlier run left. The firewall has been written by now."""
-        self._users = {network.id: network for network in networks}
+        for network in networks:
+            self._add(network)
         left = [Sysctl(sandbox_id=HOST, path=one.path, value=one.value, original=one.original, optional=True) for one in switched]
-        guards = [guard for guard in self._state.uplink_objects(self._users.values()) if isinstance(guard, Element)]
+        guards = [guard for guard in self._wanted() if isinstance(guard, Element)]
         self._applied = (*left, *guards)
         await self.settle()
         await self.check({EVERY_LINK}, is_start=True)
@@ -92,7 +109,7 @@ class Uplinks:
         """Bring the uplinks to what the networks need by what is known of the host; TeardownFailed, KernelError, Unavailable."""
         async with self._locks.hold([_LOCK]):
             await self._give_up(uplinks.taken_over(self._state.facts, self._state.switched))
-            wanted = self._state.uplink_objects(self._users.values())
+            wanted = self._wanted()
             steps = diff(self._applied, wanted)
             changes = [step for step in steps if step.after is not None]
             fresh = await self._record(changes)
@@ -179,8 +196,8 @@ class Uplinks:
         Sysctls of the links that traffic leaves by are always looked at.
         """
         async with self._locks.hold([_LOCK]):
-            networks, facts, shared = self._state.networks_here(), self._state.facts, self._applied
-            wrong = await self._workers.run(lambda: _find_wrong(networks, facts, shared, links))
+            networks, facts, shared = self._networks_on(links), self._state.facts, self._applied
+            wrong = await self._workers.run(lambda: _find_wrong(networks, facts, shared))
             chosen, given_up = ([*wrong], []) if is_start else self._repairs.choose(wrong, self._clock())
             if chosen:
                 await self._workers.run(lambda: self._executor.apply([Step(None, wrong[damage]) for damage in chosen]))
@@ -189,6 +206,14 @@ class Uplinks:
                     log.warning("sysctl is left alone, because another program keeps changing it back object=%s", damage.describe())
                 self._say_set_again({damage: wrong[damage] for damage in chosen})
                 self._repairs.settle(UPLINKS, wrong, self._clock())
+
+    def _networks_on(self, links: Collection[str]) -> list[Network]:
+        """Return the networks with objects here that are attached to one of *links*; EVERY_LINK among them: all."""
+        if EVERY_LINK in links:
+            return self._state.networks_here()
+        on_them = {network.id: None for link in links for network in self._state.indexes.known.on_link(link)}
+        here = map(self._state.network_here, on_them)
+        return [network for network in here if network is not None]
 
     async def is_reset(self) -> bool:
         """Return whether IPv6 forwarding has been switched off for all links at once.
@@ -205,13 +230,12 @@ class Uplinks:
             self.on_set_again(wanted.path)
 
 
-def _find_wrong(networks: Sequence[Network], facts: Facts, shared: Sequence[KernelObject], links: Collection[str]) -> dict[Damage, Sysctl]:
+def _find_wrong(networks: Sequence[Network], facts: Facts, shared: Sequence[KernelObject]) -> dict[Damage, Sysctl]:
     """Return the sysctls of the host that have not the value that they should. Blocking."""
     wanted = [(one, UPLINKS, "") for one in shared]
     for network in networks:
-        if _concerns(network, links):
-            own = drivers.of(network).network_objects(network, facts)
-            wanted += [(one, Concern(Part.NETWORK, network.id), network.name) for one in own]
+        own = drivers.of(network).network_objects(network, facts)
+        wanted += [(one, Concern(Part.NETWORK, network.id), network.name) for one in own]
     return {
         _damage(one, concern, owner): one
         for one, concern, owner in wanted
@@ -221,8 +245,3 @@ def _find_wrong(networks: Sequence[Network], facts: Facts, shared: Sequence[Kern
 
 def _damage(wanted: Sysctl, concern: Concern, owner: str) -> Damage:
     return Damage(key=wanted.key, kind="sysctl", description=wanted.describe(), concern=concern, owner=owner, consequence=_LEFT)
-
-
-def _concerns(network: Network, links: Collection[str]) -> bool:
-    link = drivers.of(network).host_link(network)
-    return link is not None and (EVERY_LINK in links or link.name in links)

@@ -5,7 +5,7 @@ Rules BR-1..BR-14 of docs/rules.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_interface
 from typing import Any
@@ -16,7 +16,7 @@ from netcore.desired.objects import HOST, Address, Bridge, BridgePort, GuardedLi
 from netcore.drivers import link, uplinks
 from netcore.drivers.defaults import DriverDefaults
 from netcore.drivers.facts import Facts, HostConstraints
-from netcore.drivers.protocol import AttachedLink, Configured, Hop, NewNetwork, Publishing
+from netcore.drivers.protocol import AttachedLink, Configured, ExistingNetworks, Hop, NewNetwork, Publishing
 from netcore.errors import Conflict, Exhausted, InvalidRequest
 from netcore.model import (
     DEFAULT_BRIDGE,
@@ -179,7 +179,7 @@ class BridgeDriver(DriverDefaults):
     options = OPTIONS
     has_host_veth = True
 
-    def configure(self, new: NewNetwork, existing: Collection[Network], host: HostConstraints) -> Configured:
+    def configure(self, new: NewNetwork, existing: ExistingNetworks, host: HostConstraints) -> Configured:
         parsed = parse_options(new.id, new.labels, link_name=_PREDEFINED_LINKS.get(new.name))
         problems = Problems()
         for mode, family in ((parsed.gateway_mode_ipv4, 4), (parsed.gateway_mode_ipv6, 6)):
@@ -310,11 +310,11 @@ def _own_gateway(pool: Pool) -> IPAddress | None:
     return None if pool.gateway == elsewhere else pool.gateway
 
 
-def _check_link(network_name: str, parsed: BridgeOptions, existing: Collection[Network], host: HostConstraints) -> BridgeOptions:
+def _check_link(network_name: str, parsed: BridgeOptions, existing: ExistingNetworks, host: HostConstraints) -> BridgeOptions:
     """Return *parsed*, for a bridge that berth makes or that the host has; Conflict if the name is taken (BR-3)."""
     name = parsed.bridge_name
-    for other in existing:
-        if isinstance(other.driver_options, BridgeOptions) and other.driver_options.bridge_name == name:
+    for other in existing.on_link(name):
+        if isinstance(other.driver_options, BridgeOptions):
             raise Conflict("bridge", name, f"is in use by network {other.name}; choose another name with --opt name=")
     present = host.links.get(name)
     if present is None:

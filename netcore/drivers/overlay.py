@@ -16,7 +16,7 @@ from netcore.drivers import bridge
 from netcore.drivers.bridge import BridgeDriver
 from netcore.drivers.defaults import DriverDefaults
 from netcore.drivers.facts import Facts, HostConstraints
-from netcore.drivers.protocol import AttachedLink, Configured, Hop, NewNetwork, Publishing
+from netcore.drivers.protocol import AttachedLink, Configured, ExistingNetworks, Hop, NewNetwork, Publishing
 from netcore.errors import Conflict
 from netcore.model import BridgeOptions, Endpoint, EndpointRequest, IPInterface, Network, RemoteEndpoint, VxlanOptions
 from netcore.parse.options import DRIVER, Option, between, boolean
@@ -75,10 +75,10 @@ class OverlayDriver(DriverDefaults):
     """A VXLAN port is closed to sandboxes while some network uses it."""
     _bridge = BridgeDriver()
 
-    def configure(self, new: NewNetwork, existing: Collection[Network], host: HostConstraints) -> Configured:
+    def configure(self, new: NewNetwork, existing: ExistingNetworks, host: HostConstraints) -> Configured:
         configured = self._bridge.configure(new, existing, host)
         assert isinstance(configured.options, BridgeOptions)
-        others = [(network, network.bridge.vxlan) for network in existing if network.is_overlay]
+        others = [(network, network.bridge.vxlan) for network in existing.of_driver(self.name)]
         vxlan = parse_options(new.labels, {other.vni for _, other in others if other is not None})
         for network, other in others:
             if other is not None and other.port == vxlan.port and other.encrypted != vxlan.encrypted:

@@ -7,13 +7,13 @@ the host's routing and firewall, so there is no NAT and nothing is published.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from netcore.desired.objects import DummyLink, KernelObject, VlanLink
 from netcore.drivers.defaults import DriverDefaults
 from netcore.drivers.facts import Facts, HostConstraints
-from netcore.drivers.protocol import AttachedLink, Configured, NewNetwork
+from netcore.drivers.protocol import AttachedLink, Configured, ExistingNetworks, NewNetwork
 from netcore.errors import Conflict, InvalidRequest
 from netcore.model import Endpoint, MadeLink, Network, NetworkId, ParentOptions, RemoteEndpoint
 from netcore.parse.options import Option, link_name
@@ -62,7 +62,7 @@ class ParentDriver(DriverDefaults, ABC):
     def conflict(self, new: ParentOptions, other: ParentOptions) -> str | None:
         """Return why networks of this driver with these options can't be on one parent, None if they can."""
 
-    def configure(self, new: NewNetwork, existing: Collection[Network], host: HostConstraints) -> Configured:
+    def configure(self, new: NewNetwork, existing: ExistingNetworks, host: HostConstraints) -> Configured:
         parsed = find_parent(self.parse_options(new.id, new.labels), existing, host)
         self._check_sharing(parsed, existing)
         below = host.links.get(parsed.base or parsed.parent)
@@ -73,11 +73,11 @@ class ParentDriver(DriverDefaults, ABC):
             internal=new.internal or parsed.makes is MadeLink.DUMMY,
         )
 
-    def _check_sharing(self, parsed: ParentOptions, existing: Collection[Network]) -> None:
+    def _check_sharing(self, parsed: ParentOptions, existing: ExistingNetworks) -> None:
         """Raise Conflict if *parsed* can't have its parent together with the networks that have it (MV-4, IV-1)."""
-        for network in existing:
+        for network in existing.on_link(parsed.parent):
             other = network.driver_options
-            if not isinstance(other, ParentOptions) or other.parent != parsed.parent:
+            if not isinstance(other, ParentOptions):
                 continue
             if network.driver != self.name:
                 reason: str | None = "macvlan and ipvlan can't share one"
@@ -103,6 +103,13 @@ class ParentDriver(DriverDefaults, ABC):
             case MadeLink.NOTHING:
                 return ()
 
+    def exclusive_objects(
+        self, network: Network, others: Iterable[Network], facts: Facts, remotes: Iterable[RemoteEndpoint] = ()
+    ) -> tuple[KernelObject, ...]:
+        own = parent_options(network).parent
+        on_it = (other for other in others if isinstance(other.driver_options, ParentOptions) and other.driver_options.parent == own)
+        return super().exclusive_objects(network, on_it, facts, remotes)
+
     def host_link(self, network: Network) -> AttachedLink | None:
         options = parent_options(network)
         return AttachedLink(name=options.parent, made=options.makes is not MadeLink.NOTHING)
@@ -112,12 +119,12 @@ class ParentDriver(DriverDefaults, ABC):
         return not network.internal and (endpoint.ipv4 if family == 4 else endpoint.ipv6) is not None
 
 
-def find_parent(parsed: ParentOptions, existing: Collection[Network], host: HostConstraints) -> ParentOptions:
+def find_parent(parsed: ParentOptions, existing: ExistingNetworks, host: HostConstraints) -> ParentOptions:
     """Return *parsed* with what must be made so that its parent exists (MV-2)."""
     if parsed.makes is MadeLink.DUMMY:
         return parsed
-    others = [network.driver_options for network in existing if isinstance(network.driver_options, ParentOptions)]
-    sharing = next((other for other in others if other.parent == parsed.parent), None)
+    others = [network.driver_options for network in existing.on_link(parsed.parent)]
+    sharing = next((other for other in others if isinstance(other, ParentOptions)), None)
     if sharing is not None and sharing.makes is MadeLink.VLAN:
         return replace(parsed, makes=MadeLink.VLAN, base=sharing.base, vid=sharing.vid)
     present = host.links.get(parsed.parent)

@@ -6,14 +6,14 @@ A plugin is asked by `plugins.network_driver`; what it says of itself (`PluginOp
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 from netcore.desired.objects import KernelObject, MovedLink
 from netcore.drivers import link
 from netcore.drivers.defaults import DriverDefaults
 from netcore.drivers.facts import Facts, HostConstraints
-from netcore.drivers.protocol import Configured, Hop, MacSource, NewNetwork
+from netcore.drivers.protocol import Configured, ExistingNetworks, Hop, MacSource, NewNetwork
 from netcore.model import Endpoint, Network, PluginOptions
 from netcore.parse.options import COMMON
 
@@ -32,7 +32,7 @@ class PluginDriver(DriverDefaults):
         common = {option.label for option in COMMON}
         return {key: value for key, value in given.items() if key in common}
 
-    def configure(self, new: NewNetwork, existing: Collection[Network], host: HostConstraints) -> Configured:
+    def configure(self, new: NewNetwork, existing: ExistingNetworks, host: HostConstraints) -> Configured:
         return Configured(options=self._said, mtu=host.egress_mtu, internal=new.internal)
 
     def wants_gateway(self, network: Network, family: int) -> bool:

@@ -77,6 +77,16 @@ class Publishing:
     binding: tuple[IPAddress, ...] = ()
 
 
+class ExistingNetworks(Collection[Network], Protocol):
+    """The networks that there are, also by their links: there may be thousands, so who looks for some does not go through all."""
+
+    def on_link(self, name: str) -> Collection[Network]:
+        """Return the networks that are attached to the host's link *name*."""
+
+    def of_driver(self, name: str) -> Collection[Network]:
+        """Return the networks of the driver called *name*."""
+
+
 class MacSource(Enum):
     """Where the MAC address of an endpoint comes from."""
 
@@ -116,7 +126,7 @@ class Driver(Protocol):
     def read_options(self, given: Mapping[str, str]) -> dict[str, str]:
         """Return the options *given* by short name or label, keyed by label; InvalidRequest names an unknown one."""
 
-    def configure(self, new: NewNetwork, existing: Collection[Network], host: HostConstraints) -> Configured:
+    def configure(self, new: NewNetwork, existing: ExistingNetworks, host: HostConstraints) -> Configured:
         """Return what *new* means, given the networks *existing* and this *host*; InvalidRequest or Conflict if it can't be made."""
 
     def wants_gateway(self, network: Network, family: int) -> bool:

@@ -57,7 +57,8 @@ class HostChanges:
         self._snapshot: HostSnapshot | None = None
         self._by_name: dict[str, int] = {}
         self._with_part: frozenset[int] | None = None
-        self._ours: frozenset[str] = frozenset()
+        self._ours: Collection[str] = ()
+        self._expected: set[str] = set()
         self._noticed = Noticed()
 
     def start(self) -> None:
@@ -96,8 +97,8 @@ class HostChanges:
         )
 
     def expect(self, link: str) -> None:
-        """From now until it has gone, *link* is ours, also if that all happens before the next `is_outdated`."""
-        self._ours |= {link}
+        """At the next `is_outdated` *link* is ours in any case: it was, or will be, and what is told of it until then is no news."""
+        self._expected.add(link)
 
     def begin_look(self) -> None:
         """Note that a look begins: what comes from now on outdates it."""
@@ -108,28 +109,28 @@ class HostChanges:
         self._noticed.is_outdated = True
 
     def is_outdated(self, ours: Collection[str]) -> bool:
-        """Return whether another look is needed. *ours*: names of links that exist for our networks."""
+        """Return whether another look is needed. *ours*: names of links that exist for our networks; it may change in place.
+
+        Who takes a name out of it says so by `expect`: the link goes, or is no longer ours.
+        """
         if self._notifications is None:
             return True
         came = self._notifications.read()
-        now = frozenset(ours)
-        gone = self._ours - now
-        # What goes is told of until its link has gone.
-        self._ours |= now
+        self._ours = ours
         if came is None or self._snapshot is None:
             self._noticed.is_outdated = True
             self._noticed.sysctls.add(EVERY_LINK)
-            self._ours = now
+            self._expected.clear()
             return True
         last: _LastWords = {}
         for message in came:
             self._take(self._snapshot, message, last)
         for name, message in last.values():
             self._take_new_link(self._snapshot, message, name)
-        self._ours = now
         # What happened to a link while it was ours was not looked at.
-        if any(name in self._by_name for name in gone):
+        if any(name in self._by_name for name in self._expected if name not in ours):
             self._noticed.is_outdated = True
+        self._expected.clear()
         return self._noticed.is_outdated
 
     def changed_sysctls(self) -> set[str]:
@@ -170,7 +171,7 @@ class HostChanges:
             return
         before, known = snapshot.links.get(index), self._name(snapshot, last, index)
         last.pop(index, None)
-        is_of_part = before is not None and before.name not in self._ours and self._has_part(snapshot, index)
+        is_of_part = before is not None and not self._is_own(before.name) and self._has_part(snapshot, index)
         if is_gone:
             self._drop(snapshot, index)
             # Its IPv4 routes go without notifications of their own.
@@ -195,7 +196,7 @@ class HostChanges:
         self._by_name[after.name] = index
         if known is not None and known != after.name:
             self._noticed.renamed.append((known, after.name))
-        if before is None or after.name in self._ours:
+        if before is None or self._is_own(after.name):
             return
         if replace(before, alias="", mac="", master=0) != replace(after, alias="", mac="", master=0) and self._has_part(snapshot, index):
             self._noticed.is_outdated = True
@@ -219,12 +220,15 @@ class HostChanges:
         return index in self._with_part
 
     def _is_ours(self, snapshot: HostSnapshot, last: _LastWords, index: int) -> bool:
-        return self._name(snapshot, last, index) in self._ours
+        return self._is_own(self._name(snapshot, last, index))
 
     @staticmethod
     def _name(snapshot: HostSnapshot, last: _LastWords, index: int) -> str | None:
         link = snapshot.links.get(index)
         return last[index][0] if index in last else link.name if link is not None else None
+
+    def _is_own(self, name: str | None) -> bool:
+        return name is not None and (name in self._ours or name in self._expected)
 
     def _take_netconf(self, snapshot: HostSnapshot, last: _LastWords, message: bytes) -> None:
         attributes = dict(walk(message[16 + _NETCONF_HEADER :]))

@@ -18,7 +18,7 @@ from netcore.desired.objects import Element, FirewallSet, KernelObject, Scalar
 from netcore.desired.objects.kind import Between
 from netcore.errors import KernelError, Unavailable
 from netcore.kernel import nf_tables, ruleset
-from netcore.kernel.netlink import CREATE, NETFILTER, NetlinkSocket, Request, attr, find, nested
+from netcore.kernel.netlink import CREATE, NETFILTER, NetlinkSocket, Request, attr, find, nested, walk
 from netcore.kernel.ruleset.data_types import encode_fields
 
 _BATCH_BEGIN, _BATCH_END = 16, 17
@@ -26,6 +26,7 @@ _FAMILY_NAMES = {number: family for family, number in nf_tables.FAMILIES.items()
 _ELEMENTS = 3
 _LIST_ELEM, _KEY, _DATA, _VALUE = 1, 1, 2, 1
 _KEY_END = 10
+_OWN_TABLE = nf_tables.OURS.encode() + b"\0"
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 1, 3, 4, 5, 7
 _HOOK_NUM, _HOOK_PRIORITY = 1, 2
 _DROP = 0
@@ -172,25 +173,25 @@ def own_ports() -> set[int]:
 
 
 def base_chains(netlink: NetlinkSocket) -> list[BaseChain]:
-    """Return the base chains of all tables of the namespace."""
+    """Return the base chains of all tables of the namespace but ours, which have dozens of chains."""
     request = Request(nf_tables.GETCHAIN, 0, nf_tables.head(), "list", "chains")
     chains = []
     for message in netlink.dump(request):
         family, body = message[16], message[nf_tables.BODY :]
-        hook = find(body, _CHAIN_HOOK)
-        number = find(hook, _HOOK_NUM) if hook is not None else None
-        priority = find(hook, _HOOK_PRIORITY) if hook is not None else None
-        if number is None or priority is None:
+        if find(body, _CHAIN_TABLE) == _OWN_TABLE:
             continue
-        policy = find(body, _CHAIN_POLICY)
+        given = dict(walk(body))
+        hook = dict(walk(given.get(_CHAIN_HOOK, b"")))
+        if _HOOK_NUM not in hook or _HOOK_PRIORITY not in hook:
+            continue
         chains.append(
             BaseChain(
                 _FAMILY_NAMES.get(family, str(family)),
-                (find(body, _CHAIN_TABLE) or b"").rstrip(b"\0").decode(),
-                (find(body, _CHAIN_NAME) or b"").rstrip(b"\0").decode(),
-                struct.unpack("!I", number)[0],
-                struct.unpack("!i", priority)[0],
-                drops=policy is not None and struct.unpack("!I", policy)[0] == _DROP,
+                given.get(_CHAIN_TABLE, b"").rstrip(b"\0").decode(),
+                given.get(_CHAIN_NAME, b"").rstrip(b"\0").decode(),
+                struct.unpack("!I", hook[_HOOK_NUM])[0],
+                struct.unpack("!i", hook[_HOOK_PRIORITY])[0],
+                drops=_CHAIN_POLICY in given and struct.unpack("!I", given[_CHAIN_POLICY])[0] == _DROP,
             )
         )
     return chains

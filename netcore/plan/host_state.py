@@ -5,7 +5,7 @@ Operations read it and plan against it. `controller.state_writer` is the only wr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import PurePath
@@ -16,13 +16,31 @@ from netcore.drivers import uplinks
 from netcore.drivers.facts import Facts
 from netcore.drivers.uplinks import SwitchedSysctl
 from netcore.errors import InvalidRequest
-from netcore.model import GATEWAY_BRIDGE, Endpoint, IPNetwork, NetnsPath, Network, NetworkId, RemoteEndpoint, Sandbox, SandboxId, Stack
+from netcore.model import (
+    GATEWAY_BRIDGE,
+    Endpoint,
+    IPNetwork,
+    NetnsPath,
+    Network,
+    NetworkId,
+    Owner,
+    RemoteEndpoint,
+    Sandbox,
+    SandboxId,
+    Stack,
+)
 from netcore.plan import desired_state, gateway, modes
 from netcore.plan.indexes import Indexes
 from netcore.plan.known_objects import KnownObjects
 
 ObjectsOf = Callable[[Sandbox, Sequence[Endpoint]], tuple[KernelObject, ...]]
 """A sandbox and its endpoints → what must exist for it."""
+
+
+def is_routed(network: Network) -> bool:
+    """Return whether the host routes packets of *network* to the outside."""
+    link = drivers.of(network).host_link(network) if not network.internal else None
+    return link is not None and link.routed
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +121,16 @@ class HostState:
 
     def networks_here(self) -> list[Network]:
         """Return the networks that have objects on this host: an overlay only while one of its endpoints is here."""
-        return [network for network in self.networks.values() if not network.is_overlay or network.id in self.remotes]
+        return [network for network in self.networks.values() if self.is_here(network)]
+
+    def network_here(self, network_id: str) -> Network | None:
+        """Return the network with this id if it has objects on this host, else None."""
+        network = self.networks.get(NetworkId(network_id))
+        return network if network is not None and self.is_here(network) else None
+
+    def is_here(self, network: Network) -> bool:
+        """Return whether *network* has objects on this host."""
+        return not network.is_overlay or network.id in self.remotes
 
     def stack_owner(self, reference: str) -> Sandbox:
         """Return the sandbox whose network stack the one called *reference* has: itself, or the one that it shares with."""
@@ -113,6 +140,10 @@ class HostState:
     def stack_users(self, sandbox_id: SandboxId) -> list[str]:
         """Return the names of the sandboxes that share the network stack of a sandbox."""
         return [self.sandboxes[user].name for user in self.indexes.stack_users(sandbox_id)]
+
+    def sandboxes_of(self, owner: Owner) -> list[Sandbox]:
+        """Return the sandboxes that live with the process *owner*."""
+        return [self.sandboxes[sandbox_id] for sandbox_id in self.indexes.sandboxes_of(owner)]
 
     def is_taken(self, netns_path: str) -> bool:
         """Return whether a sandbox has its namespace at *netns_path*."""
@@ -151,7 +182,11 @@ class HostState:
 
     def objects_only_of(self, network: Network, remotes: Iterable[RemoteEndpoint] = ()) -> tuple[KernelObject, ...]:
         """Return what exists for the sake of *network* alone, and so comes and goes with it."""
-        return drivers.of(network).exclusive_objects(network, self.networks_here(), self.facts, remotes)
+        return drivers.of(network).exclusive_objects(network, self._alike(network), self.facts, remotes)
+
+    def _alike(self, network: Network) -> Iterator[Network]:
+        # Only for who shares objects with others: there may be thousands.
+        yield from filter(self.is_here, self.indexes.known.of_driver(network.driver))
 
     def local_addresses(self) -> list[IPNetwork] | None:
         """Return what this host has as addresses, those on networks of ours included; None if it is not known."""
@@ -162,17 +197,7 @@ class HostState:
 
     def uplink_objects(self, networks: Iterable[Network]) -> tuple[KernelObject, ...]:
         """Return what *networks* together need of the links that traffic leaves by."""
-        routed: list[Network] = []
-        lacks4 = lacks6 = True
-        for network in networks:
-            # The first of each family decides: there may be thousands.
-            if network.internal or not ((lacks4 and network.ipv4) or (lacks6 and network.ipv6)):
-                continue
-            link = drivers.of(network).host_link(network)
-            if link is not None and link.routed:
-                routed.append(network)
-                lacks4, lacks6 = lacks4 and not network.ipv4, lacks6 and not network.ipv6
-        return uplinks.objects(routed, self.facts, self.switched)
+        return uplinks.objects([network for network in networks if is_routed(network)], self.facts, self.switched)
 
     def lasting_objects_of(self, sandbox_id: SandboxId, objects_of: ObjectsOf | None = None) -> tuple[KernelObject, ...]:
         """Return what must exist for a sandbox at all times, also what the kernel makes by itself. *objects_of*: see `lasting_objects`."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from itertools import count
 
-from netcore.model import Endpoint, NetnsPath, Network, NetworkId, Sandbox, SandboxId
+from netcore.model import Endpoint, NetnsPath, Network, NetworkId, Owner, Sandbox, SandboxId
 from netcore.plan.index import Index
+from netcore.plan.known_networks import KnownNetworks
 from netcore.plan.references import References
-from netcore.plan.taken_subnets import TakenSubnets
 
 
 class Indexes:
@@ -22,9 +22,9 @@ class Indexes:
     ) -> None:
         self.networks = References("network", networks)
         self.sandboxes = References("sandbox", sandboxes)
-        self.subnets = TakenSubnets()
+        self.known = KnownNetworks()
+        # Another number after each change of a network.
         self.networks_revision = 0
-        """Another number after each change of networks."""
         self._networks = networks
         self._sandboxes = sandboxes
         self._endpoints = endpoints
@@ -33,7 +33,8 @@ class Indexes:
         self._positions: dict[SandboxId, int] = {}
         self._next_position = count()
         self._by_path: Index[SandboxId, NetnsPath] = Index()
-        self._by_owner: Index[SandboxId, SandboxId] = Index()
+        self._by_stack: Index[SandboxId, SandboxId] = Index()
+        self._by_process: Index[SandboxId, Owner] = Index()
         for network_id in networks:
             self.network_changed(network_id)
         for sandbox_id in sandboxes:
@@ -45,9 +46,9 @@ class Indexes:
         self.networks_revision += 1
         network = self._networks.get(network_id)
         if network is None:
-            self.subnets.drop(network_id)
+            self.known.drop(network_id)
         else:
-            self.subnets.put(network_id, (pool.subnet for pool in network.pools))
+            self.known.put(network)
 
     def sandbox_changed(self, sandbox_id: SandboxId) -> None:
         """Take note that a sandbox came, went or changed, or that its endpoints did."""
@@ -64,16 +65,21 @@ class Indexes:
         if sandbox is None:
             self._positions.pop(sandbox_id, None)
             self._by_path.drop(sandbox_id)
-            self._by_owner.drop(sandbox_id)
+            self._by_stack.drop(sandbox_id)
+            self._by_process.drop(sandbox_id)
             return
         self._attached[sandbox_id] = after
         if sandbox_id not in self._positions:
             self._positions[sandbox_id] = next(self._next_position)
         self._by_path.put(sandbox_id, sandbox.netns_path)
         if sandbox.shared_with is not None:
-            self._by_owner.put(sandbox_id, sandbox.shared_with)
+            self._by_stack.put(sandbox_id, sandbox.shared_with)
         else:
-            self._by_owner.drop(sandbox_id)
+            self._by_stack.drop(sandbox_id)
+        if sandbox.owner is not None:
+            self._by_process.put(sandbox_id, sandbox.owner)
+        else:
+            self._by_process.drop(sandbox_id)
 
     def members(self, network_id: NetworkId) -> list[SandboxId]:
         """Return the sandboxes with an endpoint on a network, in the order in which they came."""
@@ -89,4 +95,8 @@ class Indexes:
 
     def stack_users(self, sandbox_id: SandboxId) -> Collection[SandboxId]:
         """Return the sandboxes that share the network stack of a sandbox."""
-        return self._by_owner.of(sandbox_id)
+        return self._by_stack.of(sandbox_id)
+
+    def sandboxes_of(self, owner: Owner) -> Collection[SandboxId]:
+        """Return the sandboxes that live with the process *owner*."""
+        return self._by_process.of(owner)

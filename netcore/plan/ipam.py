@@ -62,7 +62,7 @@ def choose_subnet(
     others = [*taken]
     busy: dict[int, Sequence[Range]] = {}
     for version in (4, 6):
-        known = of_networks.of(version) if of_networks is not None else ()
+        known = of_networks.runs(version) if of_networks is not None else ()
         busy[version] = sorted([*known, *ranges(subnet for subnet in others if subnet.version == version)])
     for is_particular in (True, False) if avoided is not None else (False,):
         for block, length in fitting:

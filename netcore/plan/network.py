@@ -16,6 +16,7 @@ from netcore.model import DEFAULT_BRIDGE, GATEWAY_BRIDGE, Network, NetworkId, Ne
 from netcore.parse import names, options
 from netcore.parse.problems import Problems
 from netcore.plan import egress, pools, routes
+from netcore.plan.known_networks import KnownNetworks
 
 PREDEFINED = (DEFAULT_BRIDGE, "host", "none", GATEWAY_BRIDGE)
 PLUGIN_PREFIX = "plugin:"
@@ -66,7 +67,7 @@ def plugin_of(driver: str) -> str | None:
 
 def prepare(
     request: NetworkRequest,
-    existing: Collection[Network],
+    existing: KnownNetworks,
     host: HostConstraints,
     network_id: NetworkId,
     plugin: PluginOptions | InvalidRequest | None = None,
@@ -111,11 +112,11 @@ def prepare(
     return NetworkDraft(network, asked, request.routes)
 
 
-def _check_name(request: NetworkRequest, existing: Collection[Network]) -> None:
+def _check_name(request: NetworkRequest, existing: KnownNetworks) -> None:
     name = names.check_object_name("network", request.name)
     if name in PREDEFINED and not request.predefined:
         raise Conflict("network", name, because="operation is not permitted on predefined network names; choose another")
-    if any(network.name == name for network in existing):
+    if existing.named(name) is not None:
         raise Conflict("network", name, "already exists; choose another name")
 
 
@@ -145,7 +146,7 @@ def _labels(request: NetworkRequest, driver: Driver | None, problems: Problems) 
     return labels
 
 
-def _configured(request: NetworkRequest, new: NewNetwork, driver: Driver, existing: Collection[Network], host: HostConstraints) -> Network:
+def _configured(request: NetworkRequest, new: NewNetwork, driver: Driver, existing: KnownNetworks, host: HostConstraints) -> Network:
     configured = driver.configure(new, existing, host)
     return Network(
         id=new.id,
@@ -168,7 +169,7 @@ def _check_against_host(
     driver: Driver | None,
     network: Network | None,
     asked: Sequence[pools.PoolRequest],
-    existing: Collection[Network],
+    existing: KnownNetworks,
     host: HostConstraints,
     problems: Problems,
 ) -> None:
@@ -209,5 +210,6 @@ def _driver(request: NetworkRequest, plugin: PluginOptions | InvalidRequest | No
 
 def plan_network(request: NetworkRequest, existing: Collection[Network], host: HostConstraints, network_id: NetworkId) -> Network:
     """Return the network that *request* means, with a driver and addresses of ours; see `prepare`."""
-    draft = prepare(request, existing, host, network_id)
-    return draft.with_pools(pools.plan_pools(draft.pool_requests, draft.network, existing, host))
+    known = KnownNetworks(existing)
+    draft = prepare(request, known, host, network_id)
+    return draft.with_pools(pools.plan_pools(draft.pool_requests, draft.network, known, host))

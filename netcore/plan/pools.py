@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -14,7 +14,7 @@ from netcore.model import IPAddress, IPNetwork, Network, NetworkRequest, Pool
 from netcore.parse import options
 from netcore.parse.problems import Problems, refuse
 from netcore.plan import ipam
-from netcore.plan.taken_subnets import TakenSubnets
+from netcore.plan.known_networks import KnownNetworks
 
 
 @dataclass(slots=True)
@@ -86,21 +86,13 @@ def ask(request: NetworkRequest, driver: Driver | None, *, ipv4: bool, ipv6: boo
 def plan_pools(
     requests: Sequence[PoolRequest],
     network: Network,
-    existing: Collection[Network],
+    existing: KnownNetworks,
     host: HostConstraints,
-    taken: TakenSubnets | None = None,
 ) -> tuple[Pool, ...]:
-    """Return the pools of *network* that *requests* mean, where berth hands out the addresses; Conflict, Exhausted.
-
-    *taken*: the subnets of *existing*; None: they are put in order here.
-    """
-    if taken is None:
-        taken = TakenSubnets()
-        for other in existing:
-            taken.put(other.id, (pool.subnet for pool in other.pools))
+    """Return the pools of *network* that *requests* mean, where berth hands out the addresses; Conflict, Exhausted."""
     made: list[Pool] = []
     for request in requests:
-        made.append(_plan_pool(request, network, existing, made, host, taken))
+        made.append(_plan_pool(request, network, existing, made, host))
     return tuple(made)
 
 
@@ -141,33 +133,30 @@ def _pool_of(asked: Sequence[PoolRequest], field: str, shown: object, address: I
 def _plan_pool(
     request: PoolRequest,
     network: Network,
-    existing: Collection[Network],
+    existing: KnownNetworks,
     made: Sequence[Pool],
     host: HostConstraints,
-    taken: TakenSubnets,
 ) -> Pool:
     subnet = request.subnet
     if subnet is None:
         blocks = host.pools4 if request.family == 4 else host.pools6
         others = [*(pool.subnet for pool in made), *host.reserved, *host.routes.forbidden()]
         avoided = host.routes.unwelcome()
-        subnet = ipam.choose_subnet(blocks, others, of_networks=taken, prefix_length=request.prefix_length, avoided=avoided)
+        subnet = ipam.choose_subnet(blocks, others, of_networks=existing.subnets, prefix_length=request.prefix_length, avoided=avoided)
     else:
         check_overlap(subnet, request.ip_range, drivers.of(network), existing, made)
     gateway = request.gateway or _own_gateway(subnet, request, network)
     return Pool(subnet=subnet, ip_range=request.ip_range, gateway=gateway, auxiliary=request.auxiliary)
 
 
-def check_overlap(
-    subnet: IPNetwork, ip_range: IPNetwork | None, driver: Driver, existing: Collection[Network], made: Sequence[Pool]
-) -> None:
+def check_overlap(subnet: IPNetwork, ip_range: IPNetwork | None, driver: Driver, existing: KnownNetworks, made: Sequence[Pool]) -> None:
     """Raise Conflict if *subnet* overlaps one that is taken; some drivers let networks share one by ranges (MV-5, IP-7).
 
     *driver*: of the new network; *made*: its other pools.
     """
     may_share = driver.shares_subnets
     taken = [(pool, False) for pool in made]
-    taken += [(pool, may_share and drivers.of(other).shares_subnets) for other in existing for pool in other.pools]
+    taken += [(pool, may_share and drivers.of(other).shares_subnets) for other in existing.overlapping(subnet) for pool in other.pools]
     for pool, shared in taken:
         if pool.subnet.version != subnet.version or not pool.subnet.overlaps(subnet):
             continue

@@ -119,13 +119,15 @@ def is_internal_client(networks: Iterable[Network], address: IPAddress, link: st
 
 def kept_by_resolvers(mappings: Iterable[PortMapping], networks: Iterable[Network], facts: Facts) -> tuple[str, ...]:
     """Return a warning for each mapping at a gateway address whose network does not reach it: berth's resolver answers there."""
+    concerned = [mapping for mapping in mappings if mapping.host_port == DNS_PORT and mapping.protocol in ("tcp", "udp")]
+    if not facts.resolver_at_gateways or not concerned:
+        return ()
     resolvers = {interface.ip: network.name for network in networks for interface in drivers.of(network).host_addresses(network)}
     return tuple(
         f"network {resolvers[mapping.host_address]} does not reach port 53/{mapping.protocol} at {mapping.host_address}, its gateway: "
         "berth's resolver answers there, unless gateway_resolver = false"
-        for mapping in mappings
-        if facts.resolver_at_gateways and mapping.host_port == DNS_PORT and mapping.host_address in resolvers
-        if mapping.protocol in ("tcp", "udp")
+        for mapping in concerned
+        if mapping.host_address in resolvers
     )
 
 

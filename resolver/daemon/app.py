@@ -320,7 +320,10 @@ def _connect(resolver: ResolverHalf, controller: Controller) -> None:
 
 
 def _make_watches(controller: Controller, registry: Registry, events: Events, stack: AsyncExitStack) -> _Watches:
-    others = OtherFirewalls(controller.workers.run, lambda: controller.state.networks.values(), enabled=controller.settings.firewall)
+    state = controller.state
+    others = OtherFirewalls(
+        controller.workers.run, state.networks.values, state.indexes.known.routed_links.values, enabled=controller.settings.firewall
+    )
     resolvers = ResolverComparison(controller, registry)
     drift = controller.watch_drift(
         lambda action, what: events.emit("drift", action, what), resolvers.open_namespace, [resolvers], others.check

@@ -23,11 +23,11 @@ def is_automatic(network: Network) -> bool:
 class AutomaticNetworks:
     """Knows which automatic network a request needs, and makes each one once.
 
-    *existing*: the networks of now. *default_bridge*: the network `bridge` as configured.
+    *named*: finds a network by its exact name. *default_bridge*: the network `bridge` as configured.
     """
 
-    def __init__(self, existing: Callable[[], Iterable[Network]], default_bridge: NetworkRequest) -> None:
-        self._existing = existing
+    def __init__(self, named: Callable[[str], Network | None], default_bridge: NetworkRequest) -> None:
+        self._named = named
         self._default_bridge = default_bridge
         self._lock = asyncio.Lock()
 
@@ -43,7 +43,7 @@ class AutomaticNetworks:
 
     def find(self, request: NetworkRequest) -> Network | None:
         """Return the network that *request* would make, None if it does not exist yet."""
-        return next((network for network in self._existing() if network.name == request.name), None)
+        return self._named(request.name)
 
     async def ensure(self, request: NetworkRequest, create: Callable[[NetworkRequest], Awaitable[Network]]) -> Network:
         """Return the network that *request* means; *create* makes it if it is not there, once for all who ask meanwhile."""

@@ -24,6 +24,7 @@ from netcore.errors import InvalidRequest, NetcoreError
 from netcore.model import DEFAULT_BRIDGE, IPNetwork, NetworkId
 from netcore.parse import addresses
 from netcore.parse.options import link_name
+from netcore.plan.known_networks import KnownNetworks
 from netcore.plan.network import prepare
 from netcore.store import etcd_settings
 from resolver import limits, resolvconf
@@ -352,7 +353,7 @@ def _default_bridge(value: Any) -> NetworkBody:
         near = difflib.get_close_matches(unknown[0], BRIDGE_KEYS, n=1) if unknown else []
         raise ValueError(f"{unknown[0]} is unknown; did you mean {near[0]}?" if near else f"must be a table of {', '.join(BRIDGE_KEYS)}")
     body = msgspec.convert({"name": DEFAULT_BRIDGE, **value}, NetworkBody)
-    prepare(convert.network_request(body, None, predefined=True), (), _ANY_HOST, NetworkId(DEFAULT_BRIDGE))
+    prepare(convert.network_request(body, None, predefined=True), KnownNetworks(), _ANY_HOST, NetworkId(DEFAULT_BRIDGE))
     return body
 
 

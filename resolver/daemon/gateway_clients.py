@@ -25,6 +25,7 @@ def keys_of(endpoints: Iterable[Endpoint]) -> list[Key]:
     return [(endpoint.network_id, address.packed) for endpoint in endpoints for address in endpoint.addresses()]
 
 
+_NOBODY_THERE: Mapping[bytes, Client] = {}
 _REASON = "this address is of a sandbox that is being connected or removed"
 
 
@@ -33,12 +34,12 @@ class GatewayClients:
 
     def __init__(self, suffix: bytes, settings: Callable[[], EgressSettings]) -> None:
         self._settings = settings
-        self._clients: dict[Key, Client] = {}
+        self._clients: dict[NetworkId, dict[bytes, Client]] = {}
         self._nobody = Client(View(suffix=suffix, policy=NobodyAsked(_REASON)))
 
     def at(self, network_id: NetworkId) -> Callable[[bytes], Client | None]:
         """Return what finds the client of who has an address (packed) on a network, None for a stranger."""
-        return lambda address: self._clients.get((network_id, address))
+        return lambda address: self._clients.get(network_id, _NOBODY_THERE).get(address)
 
     def expect(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], networks: Mapping[NetworkId, Network]) -> None:
         """See `NamePublisher`: addresses that no sandbox is known by yet, or any more."""
@@ -49,20 +50,23 @@ class GatewayClients:
             # Nobody knows any more, so it is taken for one that is.
             is_confined = True
         if is_confined:
-            for key in keys_of(endpoints):
-                self._clients.setdefault(key, self._nobody)
+            for network_id, address in keys_of(endpoints):
+                self._clients.setdefault(network_id, {}).setdefault(address, self._nobody)
 
     def move(self, client: Client, before: Iterable[Key], after: Iterable[Key], *, is_confined: bool) -> None:
         """Know *client* by the addresses *after* in place of those *before*. *is_confined*: it has rules, or had them until now."""
-        for key in before:
+        for network_id, address in before:
+            there = self._clients.setdefault(network_id, {})
             if is_confined:
                 # Its link is still there. Until somebody else has the address nobody asks from it.
-                self._clients[key] = self._nobody
+                there[address] = self._nobody
             else:
-                self._clients.pop(key, None)
-        self._clients.update(dict.fromkeys(after, client))
+                there.pop(address, None)
+        for network_id, address in after:
+            self._clients.setdefault(network_id, {})[address] = client
 
     def drop(self, network_id: NetworkId) -> None:
         """A network is gone, and with it all links on it."""
-        for key in [key for key, client in self._clients.items() if client is self._nobody and key[0] == network_id]:
-            del self._clients[key]
+        left = {address: client for address, client in self._clients.pop(network_id, {}).items() if client is not self._nobody}
+        if left:
+            self._clients[network_id] = left

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_address
+from operator import itemgetter
 
 from netcore.model import Network
 from resolver.daemon.config import DaemonConfig, parse_host_listen
@@ -13,7 +15,7 @@ from resolver.engine.answer import has_service_form
 from resolver.engine.view import AttachedZone, HostDomain, View
 from resolver.wire import name as names
 from resolver.wire.message import Type
-from resolver.zone.published import NameChange, PublishedZone
+from resolver.zone.published import NameChange
 from resolver.zone.static_names import WILDCARD, RecordSet, StaticName
 from resolver.zone.subnets import Subnets
 from resolver.zone.zone import Zone
@@ -40,27 +42,40 @@ class HostNames:
         self._suffix = names.from_text(config.suffix)
         self._short_names = config.host_short_names
         self._address = parse_host_listen(config.host_listen)[0] if config.host_listen else None
-        self._zones: list[PublishedZone] = []
+        self._shown: list[tuple[str, AttachedZone]] = []
+        self._subnets = Subnets()
         self.on_change: Callable[[], None] = lambda: None
         self.client = Client(View(suffix=self._suffix))
-        self.show(())
+        self._show()
 
-    def show(self, gateways: Iterable[GatewayResolver]) -> None:
-        """Let the host find the names of those networks of *gateways* that are shown, in the order of their names."""
-        shown = sorted((gateway for gateway in gateways if are_shown(gateway.network)), key=lambda gateway: gateway.network.name)
-        for zone in self._zones:
-            zone.watchers -= {self, self.client}
-        self._zones = [gateway.zone for gateway in shown]
-        for zone in self._zones:
-            zone.watchers |= {self, self.client}
-        self.on_change()
+    def change(self, gone: Iterable[GatewayResolver], came: Iterable[GatewayResolver]) -> None:
+        """From now on the host no longer finds the names of the networks *gone*, and those of *came* if they are shown."""
+        lost, found = ([gateway for gateway in gateways if are_shown(gateway.network)] for gateways in (gone, came))
+        for gateway in lost:
+            gateway.zone.watchers -= {self, self.client}
+            del self._shown[self._place(gateway)]
+            for pool in gateway.network.pools:
+                self._subnets.discard(pool.subnet)
+        for gateway in found:
+            gateway.zone.watchers |= {self, self.client}
+            self._shown.insert(self._place(gateway), (gateway.network.name, AttachedZone(gateway.zone)))
+            for pool in gateway.network.pools:
+                self._subnets.add(pool.subnet)
+        if lost or found:
+            self.on_change()
+            self._show()
+
+    def _place(self, gateway: GatewayResolver) -> int:
+        return bisect_left(self._shown, gateway.network.name, key=itemgetter(0))
+
+    def _show(self) -> None:
         if self._address is None:
             return
         self.client.show(
             View(
-                attached=tuple(map(AttachedZone, self._zones)),
+                attached=tuple(map(itemgetter(1), self._shown)),
                 suffix=self._suffix,
-                subnets=Subnets(pool.subnet for gateway in shown for pool in gateway.network.pools),
+                subnets=self._subnets,
                 host=HostDomain(short_names=self._short_names, records=self._apex(self._address)),
             )
         )
@@ -73,7 +88,7 @@ class HostNames:
         """Return what is found as lines of a hosts file: for each address a few names, those of its network first (hosts(5))."""
         of_addresses: dict[bytes, dict[bytes, None]] = {}
         taken: set[tuple[bytes, int]] = set()
-        for zone in (published.current for published in self._zones):
+        for zone in (attached.zone for _, attached in self._shown):
             for name, addresses in _addresses(zone):
                 for address in addresses:
                     found = of_addresses.setdefault(address, {})

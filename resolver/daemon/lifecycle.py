@@ -67,7 +67,7 @@ class Lifecycle:
         names.check_object_name("sandbox", name)
         self._runs.check_name(name, run.id)
         await self._controller.sandboxes.free_name(name)
-        if any(sandbox.name == name for sandbox in self._controller.state.sandboxes.values()):
+        if self._controller.state.sandbox_named(name) is not None:
             raise Conflict("sandbox", name, "exists already; choose another name")
         if run.id in self._controller.state.sandboxes:
             await self._controller.sandboxes.change(run.id, lambda sandbox: replace(sandbox, name=name))

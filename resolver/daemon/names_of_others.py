@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from netcore.model import Network
 
@@ -13,9 +13,8 @@ def shows_names_to(network: Network, other: Network) -> bool:
     return network.has_names and (not network.internal if allowed is None else other.name in allowed)
 
 
-def found_on(networks: Collection[Network], known: Iterable[Network]) -> tuple[Network, ...]:
+def found_on(networks: Collection[Network], by_name: Mapping[str, Network]) -> tuple[Network, ...]:
     """Return the networks whose names are found by who is on all of *networks*, without those, in the order in which they are named."""
-    by_name = {network.name: network for network in known}
     own = {network.id for network in networks}
     found: dict[Network, None] = {}
     for network in networks:
@@ -26,15 +25,8 @@ def found_on(networks: Collection[Network], known: Iterable[Network]) -> tuple[N
     return tuple(found)
 
 
-def concerns(changed: Iterable[Network], known: Iterable[Network]) -> bool:
-    """Return whether one of *known* has an option that names one of the networks *changed*, which came or went."""
-    names = {network.name for network in changed}
-    return any(not names.isdisjoint(network.common.names_from) for network in known)
-
-
-def warnings(network: Network, known: Collection[Network]) -> Iterator[str]:
+def warnings(network: Network, by_name: Mapping[str, Network]) -> Iterator[str]:
     """Yield a line for each network that *network* wants names from and has none."""
-    by_name = {other.name: other for other in known}
     for name in network.common.names_from:
         other = by_name.get(name)
         if other is None:

@@ -273,10 +273,10 @@ class Operations:
 
     async def remove_owned_by(self, owner: Owner, exit_code: ExitCode = lambda: None) -> None:
         """Remove the sandboxes of *owner*, then its networks. What fails is logged and stays. *exit_code*: of the owner."""
-        sandboxes = [sandbox for sandbox in self._controller.state.sandboxes.values() if sandbox.owner == owner]
+        sandboxes = self._controller.state.sandboxes_of(owner)
         await asyncio.gather(*(self._remove_ended(sandbox, owner, exit_code) for sandbox in sandboxes))
-        networks = [network.id for network in self._controller.state.networks.values() if network.owner == owner]
-        removals = [_try("network", network_id, self.remove_network(network_id, Cause.OWNER_ENDED)) for network_id in networks]
+        networks = self._controller.state.indexes.known.of_owner(owner)
+        removals = [_try("network", network.id, self.remove_network(network.id, Cause.OWNER_ENDED)) for network in networks]
         await asyncio.gather(*removals)
 
     async def _remove_ended(self, sandbox: Sandbox, owner: Owner, exit_code: ExitCode) -> None:

@@ -21,11 +21,22 @@ log = logging.getLogger(__name__)
 
 
 class OtherFirewalls:
-    """See the module. *networks*: all networks of now. *enabled*: False with `firewall = "none"`, where nothing is changed."""
+    """See the module. *networks*: all networks of now. *bridges*: the links of those that lead outside.
 
-    def __init__(self, run_blocking: RunBlocking, networks: Callable[[], Iterable[Network]], *, enabled: bool) -> None:
+    *enabled*: False with `firewall = "none"`, where nothing is changed.
+    """
+
+    def __init__(
+        self,
+        run_blocking: RunBlocking,
+        networks: Callable[[], Iterable[Network]],
+        bridges: Callable[[], Iterable[str]],
+        *,
+        enabled: bool,
+    ) -> None:
         self._run_blocking = run_blocking
         self._networks = networks
+        self._bridges = bridges
         self._enabled = enabled
         # A network that was removed a moment ago would have the close of a socket wait.
         self._sockets = HostSockets()
@@ -41,7 +52,7 @@ class OtherFirewalls:
         """Look at the other firewalls, and put our rule where it belongs. A new problem is logged once."""
         if not self._enabled:
             return
-        bridges = tuple(link for network, link in self._bridge_networks() if not network.internal)
+        bridges = tuple(self._bridges())
         wanted = await self._run_blocking(lambda: other_firewalls.look(bridges, self._sockets)) if bridges else ()
         superfluous = tuple(measure for measure in self._applied if measure not in wanted)
         failed = await self._run_blocking(lambda: other_firewalls.apply(wanted))

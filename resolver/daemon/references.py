@@ -68,12 +68,13 @@ class References:
         A name goes before the beginning of another one's id.
         """
         state = self._controller.state
-        things: Iterable[Network | Sandbox] = state.networks.values() if kind == "network" else state.sandboxes.values()
-        if any(reference in (thing.id, thing.name) for thing in things):
+        known, named = (state.networks, state.network_named) if kind == "network" else (state.sandboxes, state.sandbox_named)
+        if reference in known or named(reference) is not None:
             return None
         aside = self._controller.set_aside.find(kind, reference)
         if aside is None:
             return None
+        things: Iterable[Network | Sandbox] = state.networks.values() if kind == "network" else state.sandboxes.values()
         is_exact = reference in (aside.id, aside.name)
         others = [thing for thing in things if thing.id.startswith(reference) or thing.id == aside.id]
         return None if any(other.id == aside.id or not is_exact for other in others) else aside

@@ -20,7 +20,7 @@ from netcore.desired.egress_rules import ALLOWED_MARK, TimedElement
 from netcore.errors import NetcoreError
 from netcore.keeper.kept_sockets import KeptSockets
 from netcore.kernel.egress_elements import EgressElements
-from netcore.model import Endpoint, IPNetwork, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
+from netcore.model import Endpoint, Network, NetworkId, RemoteEndpoint, Sandbox, Stack
 from netcore.parse.names import fits_in_dns
 from netcore.plan import egress
 from netcore.plan.drift import Concern
@@ -37,6 +37,7 @@ from resolver.daemon.hostfile import HostResolvConf
 from resolver.daemon.resolvers import Resolvers
 from resolver.daemon.sandbox_files import SandboxFiles
 from resolver.daemon.sandbox_resolver import SandboxResolver, watch
+from resolver.daemon.served_networks import ServedNetworks
 from resolver.daemon.spare_sockets import SpareSockets
 from resolver.daemon.surroundings import Surroundings
 from resolver.daemon.upstreams import ChosenUpstreams, UpstreamSets
@@ -47,10 +48,8 @@ from resolver.errors import BadName, ResolverError
 from resolver.service import DnsService
 from resolver.transport.poller import Poller
 from resolver.wire import name as names
-from resolver.zone.known_zones import KnownZones
 from resolver.zone.published import PublishedZone
 from resolver.zone.static_names import StaticRecord, by_name
-from resolver.zone.subnets import Subnets
 from resolver.zone.zone import Record, Zone
 
 
@@ -82,12 +81,10 @@ class Registry:
         self.files = SandboxFiles(config, host, sandbox_directory)
         self._suffix = names.from_text(config.suffix)
         self._sandboxes: dict[str, SandboxResolver] = {}
-        self._gateways: dict[NetworkId, GatewayResolver] = {}
-        self._subnets = Subnets()
-        self._known = KnownZones()
+        self._confined: dict[str, SandboxResolver] = {}
+        self._gateways = ServedNetworks()
         self._host_addresses: tuple[IPv4Address | IPv6Address, ...] = ()
         self._every_host_address: tuple[IPv4Address | IPv6Address, ...] = ()
-        self._gateway_addresses: frozenset[str] = frozenset()
         self._networks: Mapping[NetworkId, Network] = {}
         self._at_gateways = GatewayClients(self._suffix, lambda: self.egress.settings)
         self.expect: Callable[[Sandbox, Sequence[Endpoint], Mapping[NetworkId, Network]], None] = self._at_gateways.expect
@@ -140,6 +137,7 @@ class Registry:
                 # One of an earlier daemon may have been there.
                 await self.kernel(lambda: listeners.close_in_sandbox(sandbox.netns_path))
             return
+        self._confined.pop(sandbox.id, None)
         upstream_sets = resolver.client.view.upstream_sets()
         if goes_on:
             resolver.client.show(View(suffix=self._suffix))
@@ -195,20 +193,22 @@ class Registry:
         await self.resolvers.listen_at_gateways([network])
 
     def _add_networks(self, networks: Iterable[Network]) -> None:
-        made = []
+        gone, made = [], []
         for network in networks:
             label = names.from_text(label_of(network))
             static = by_name(self._static_records(network.id), network.common.ttl)
             zone = PublishedZone(Zone(network.id, label, network.common.ttl, network.common.forward_single_label).with_static(static))
             addresses = tuple(str(interface.ip) for interface in drivers.of(network).host_addresses(network))
             gateway = GatewayResolver(network, zone, Strangers(Client(View(suffix=self._suffix))), addresses)
-            self._gateways[network.id] = gateway
+            before = self._gateways.drop(network.id)
+            gone += [before] if before is not None else []
+            self._gateways.put(gateway)
             made.append(gateway)
-        self._networks_changed(made)
+        self._networks_changed(gone, made)
 
     async def network_down(self, network: Network) -> None:
         """The opposite of `network_up`."""
-        gateway = self._gateways.pop(network.id, None)
+        gateway = self._gateways.drop(network.id)
         if gateway is not None:
             self._closed_queries += sum(client.queries for client in gateway.strangers)
             self._at_gateways.drop(network.id)
@@ -217,7 +217,7 @@ class Registry:
             await gateway.close()
             if kept_names:
                 await self.kernel(lambda: self._kept.drop(*kept_names))
-            self._networks_changed([gateway])
+            self._networks_changed([gateway], [])
 
     # --- what others break --------------------------------------------------------------------------------------
 
@@ -291,7 +291,7 @@ class Registry:
             served = [endpoint for endpoint in served if endpoint.network_id not in kept]
         hidden = [(egress.known_network(network, attached=True), self._gateways[network.id].zone) for network in own if network.id in kept]
         own = [network for network in own if network.id not in kept]
-        others = _of_others(self._gateways, own)
+        others = self._gateways.whose_names_are_found_on(own)
         if rules is None:
             self.egress.forget(resolver.sandbox.id)
         else:
@@ -319,14 +319,18 @@ class Registry:
         )
         watch(self._gateways, resolver, [*(network.id for network in own), *(gateway.network.id for gateway in others)])
         present = [endpoint for endpoint in resolver.endpoints if endpoint.network_id in self._networks]
-        chosen = self._upstreams.of_sandbox(resolver.sandbox, present, self._networks, self._gateway_addresses, confined=rules is not None)
+        chosen = self._upstreams.of_sandbox(resolver.sandbox, present, self._networks, self._gateways.addresses, confined=rules is not None)
         zones += tuple(AttachedZone(gateway.zone, is_own=False) for gateway in others)
         view = self._view(zones, chosen, [self._networks[endpoint.network_id] for endpoint in present])
         resolver.client.show(view if policy is None else replace(view, policy=policy))
+        if policy is None:
+            self._confined.pop(resolver.sandbox.id, None)
+        else:
+            self._confined[resolver.sandbox.id] = resolver
 
     def _rebuild_gateway(self, gateway: GatewayResolver) -> None:
-        chosen = self._upstreams.of_network(gateway.network, self._gateway_addresses)
-        others = _of_others(self._gateways, [gateway.network])
+        chosen = self._upstreams.of_network(gateway.network, self._gateways.addresses)
+        others = self._gateways.whose_names_are_found_on([gateway.network])
         gateway.watch([gateway, *others])
         zones = (AttachedZone(gateway.zone), *(AttachedZone(other.zone, is_own=False) for other in others))
         gateway.strangers.show(self._view(zones, chosen, [gateway.network]))
@@ -335,34 +339,28 @@ class Registry:
         return View(
             attached=zones,
             suffix=self._suffix,
-            subnets=self._subnets,
-            known=self._known,
+            subnets=self._gateways.subnets,
+            known=self._gateways.zones,
             upstreams=chosen.common,
             upstreams_by_domain=chosen.by_domain,
             allows_rebinding=self._config.allow_rebinding or any(network.common.allow_rebinding for network in networks),
         )
 
-    def _networks_changed(self, changed: Sequence[GatewayResolver]) -> None:
+    def _networks_changed(self, gone: Sequence[GatewayResolver], came: Sequence[GatewayResolver]) -> None:
         """Take note of networks that came or went. Views are made anew only if they could differ: there may be thousands."""
-        self._subnets.swap(_pool_subnets(self._gateways.values()))
-        self._known.swap(gateway.zone for gateway in self._gateways.values())
-        self.host_names.show(self._gateways.values())
+        self.host_names.change(gone, came)
         self._protect()
-        addresses = frozenset(address for gateway in self._gateways.values() for address in gateway.addresses)
-        moved, self._gateway_addresses = addresses ^ self._gateway_addresses, addresses
-        known = [gateway.network for gateway in self._gateways.values()]
-        concerns_others = names_of_others.concerns([gateway.network for gateway in changed], known)
+        changed = [*gone, *came]
+        moved = {address for gateway in changed for address in gateway.addresses}
         forwards = any(gateway.network.common.forward for gateway in changed)
-        if forwards or concerns_others or not moved.isdisjoint(self._host.content.nameservers):
+        if forwards or self._gateways.names_are_wanted_of(changed) or not moved.isdisjoint(self._host.content.nameservers):
             self.rebuild_all()
             return
-        for gateway in changed:
-            if gateway.network.id in self._gateways:
-                self._rebuild_gateway(gateway)
+        for gateway in came:
+            self._rebuild_gateway(gateway)
         self._rebuild_confined()
-        for client in self._clients():
-            # A reverse name may be ours now, or no longer.
-            client.replies.forget_all()
+        # A reverse name may be ours now, or no longer.
+        self._service.forget_replies()
 
     def host_addresses(self, addresses: Sequence[IPv4Address | IPv6Address]) -> None:
         """From now on the host's addresses that are no network's of ours are *addresses*."""
@@ -374,15 +372,14 @@ class Registry:
     def _rebuild_confined(self) -> None:
         """Sandboxes with egress rules must not reach the networks and addresses that this host has now by a name."""
         with self.egress.together():
-            for resolver in self._sandboxes.values():
-                if resolver.client.view.policy is not None:
-                    self._rebuild(resolver)
+            for resolver in [*self._confined.values()]:
+                self._rebuild(resolver)
 
     def _protect(self) -> None:
         """No answer of an upstream may point to the networks and private addresses that there are now."""
         self._service.protect(
             Protected(
-                _pool_subnets(self._gateways.values()),
+                self._gateways.own,
                 addresses=self._host_addresses,
                 domains=_wire_names(self._host.content.search),
                 nat64=self._config.nat64_prefixes,
@@ -432,7 +429,7 @@ class Registry:
     def everything(self) -> View:
         """Return the view of somebody on all networks, in the order of their names, with the host's upstreams."""
         gateways = sorted(self._gateways.values(), key=lambda gateway: gateway.network.name)
-        chosen = self._upstreams.of_host(networks := [gateway.network for gateway in gateways], self._gateway_addresses)
+        chosen = self._upstreams.of_host(networks := [gateway.network for gateway in gateways], self._gateways.addresses)
         return self._view(tuple(AttachedZone(gateway.zone) for gateway in gateways), chosen, networks)
 
     def queries(self) -> int:
@@ -445,9 +442,9 @@ class Registry:
 
     def warnings(self) -> list[str]:
         """Return what is not as it should be, a line each."""
-        known = [gateway.network for gateway in self._gateways.values()]
+        known = self._gateways.by_name
         return [
-            *(f"network {network.name}: {warning}" for network in known for warning in names_of_others.warnings(network, known)),
+            *(f"network {name}: {warning}" for name, network in known.items() for warning in names_of_others.warnings(network, known)),
             *(f"network {gateway.network.name}: {gateway.warning}" for gateway in self._gateways.values() if gateway.warning),
             *(f"sandbox {resolver.sandbox.name}: {resolver.warning}" for resolver in self._sandboxes.values() if resolver.warning),
             *(
@@ -464,19 +461,6 @@ class Registry:
             ),
             *(f"sandbox {sandbox.name}: its resolv.conf was edited and is left alone" for sandbox in self.files.edited()),
         ]
-
-
-def _of_others(gateways: Mapping[NetworkId, GatewayResolver], networks: Sequence[Network]) -> list[GatewayResolver]:
-    """Return those of *gateways* whose networks' names are found by who is on *networks*."""
-    if not any(network.common.names_from for network in networks):
-        return []
-    known = [gateway.network for gateway in gateways.values()]
-    return [gateways[network.id] for network in names_of_others.found_on(networks, known)]
-
-
-def _pool_subnets(gateways: Iterable[GatewayResolver]) -> list[IPNetwork]:
-    """Return the subnets of all networks that have names here."""
-    return [pool.subnet for gateway in gateways for pool in gateway.network.pools]
 
 
 def _client_in(sandboxes: Mapping[str, SandboxResolver], identity: str) -> Client | None:

@@ -5,7 +5,7 @@ Equal sets of upstreams are one `UpstreamSet` object, because answers are cached
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
@@ -56,7 +56,7 @@ class UpstreamSets:
         sandbox: Sandbox,
         endpoints: Sequence[Endpoint],
         networks: Mapping[NetworkId, Network],
-        gateways: frozenset[str],
+        gateways: Collection[str],
         *,
         confined: bool = False,
     ) -> ChosenUpstreams:
@@ -81,7 +81,7 @@ class UpstreamSets:
             return ChosenUpstreams(self._set((), _NO_ACCESS), by_domain)
         return ChosenUpstreams(self._of_host_file(gateways), by_domain)
 
-    def of_network(self, network: Network, gateways: frozenset[str]) -> ChosenUpstreams:
+    def of_network(self, network: Network, gateways: Collection[str]) -> ChosenUpstreams:
         """Return the upstreams for whoever asks a network's gateway address and is no endpoint of ours."""
         if network.internal:
             return ChosenUpstreams(self._set((), f"network {network.name} is internal"))
@@ -89,14 +89,14 @@ class UpstreamSets:
             self._of_host_file(gateways), self._by_domain(self._config.forward) | self._by_domain(network.common.forward)
         )
 
-    def of_host(self, networks: Iterable[Network], gateways: frozenset[str]) -> ChosenUpstreams:
+    def of_host(self, networks: Iterable[Network], gateways: Collection[str]) -> ChosenUpstreams:
         """Return the upstreams of somebody on every network."""
         by_domain = self._by_domain(self._config.forward)
         for network in networks:
             by_domain |= self._by_domain(network.common.forward)
         return ChosenUpstreams(self._of_host_file(gateways), by_domain)
 
-    def _of_host_file(self, gateways: frozenset[str]) -> UpstreamSet:
+    def _of_host_file(self, gateways: Collection[str]) -> UpstreamSet:
         # What is answered for the host is ours already, and all else is refused there.
         own, port = parse_host_listen(self._config.host_listen) if self._config.host_listen else ("", 53)
         ours = {EMBEDDED, own} if port == 53 else {EMBEDDED}

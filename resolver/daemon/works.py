@@ -67,7 +67,7 @@ def make_works(
     run_blocking = controller.workers.run
     owners = Owners(run_blocking, is_nest=bool(controller.settings.edge))
     automatic_networks = AutomaticNetworks(
-        lambda: controller.state.networks.values(), convert.network_request(config.default_bridge, None, predefined=True)
+        controller.state.network_named, convert.network_request(config.default_bridge, None, predefined=True)
     )
 
     async def end_restarts(holder: Owner) -> None:

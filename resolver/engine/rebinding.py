@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import chain, repeat
@@ -52,35 +53,89 @@ def is_private(address: IPAddress) -> bool:
     return not (address.is_global or address.is_loopback or address.is_unspecified or address.is_multicast)
 
 
+class OwnNetworks:
+    """The subnets of our networks, in the forms in which addresses are looked up among them. Two networks may have the same one."""
+
+    __slots__ = ("_counts", "_firsts", "by_prefix", "by_shift")
+
+    def __init__(self, networks: Iterable[IPNetwork] = ()) -> None:
+        self._counts: Counter[IPNetwork] = Counter()
+        self._firsts: Counter[int] = Counter()
+        self.by_shift: dict[int, set[int]] = {}
+        """{bits of the host part: {network parts}} of IPv4."""
+        self.by_prefix: dict[int, dict[bytes, list[IPNetwork]]] = {}
+        """{whole octets of the network part: {those octets: networks}} of IPv6."""
+        for network in networks:
+            self.add(network)
+
+    def add(self, network: IPNetwork) -> None:
+        """Note that one more network has this subnet."""
+        self._counts[network] += 1
+        if self._counts[network] > 1:
+            return
+        self._firsts.update(_first_octets(network))
+        if network.version == 4:
+            shift, number = _shifted(network)
+            self.by_shift.setdefault(shift, set()).add(number)
+        else:
+            size, octets = _whole_octets(network)
+            self.by_prefix.setdefault(size, {}).setdefault(octets, []).append(network)
+
+    def discard(self, network: IPNetwork) -> None:
+        """Note that one network fewer has this subnet."""
+        self._counts[network] -= 1
+        if self._counts[network]:
+            return
+        del self._counts[network]
+        self._firsts.subtract(_first_octets(network))
+        if network.version == 4:
+            shift, number = _shifted(network)
+            self.by_shift[shift].discard(number)
+            if not self.by_shift[shift]:
+                del self.by_shift[shift]
+        else:
+            size, octets = _whole_octets(network)
+            alike = self.by_prefix[size]
+            alike[octets].remove(network)
+            if not alike[octets]:
+                del alike[octets]
+            if not alike:
+                del self.by_prefix[size]
+
+    def first_octets(self) -> set[int]:
+        """Return the octets that addresses in one of them begin with."""
+        return {octet for octet, count in self._firsts.items() if count}
+
+
 class Protected:
     """Where no answer of an upstream may point to. Made anew when anything of it changes, so that what was found can be kept with it.
 
-    *networks*: ours. *addresses*: the host's private ones. *domains*: wire names below which names may have those all the same: the
-    host's search domains. *nat64*: prefixes by which IPv4 addresses are written as IPv6 ones, beside the well-known ones.
+    *networks*: ours; they are changed in place as they come and go, and this is made anew. *addresses*: the host's private ones.
+    *domains*: wire names below which names may have those all the same: the host's search domains. *nat64*: prefixes
+    by which IPv4 addresses are written as IPv6 ones, beside the well-known ones.
     """
 
     __slots__ = ("_domains", "_embedded", "_first", "_hosts4", "_hosts6", "_networks4", "_networks6")
 
     def __init__(
         self,
-        networks: Sequence[IPNetwork] = (),
+        networks: OwnNetworks | None = None,
         *,
         addresses: Iterable[IPAddress] = (),
         domains: Iterable[bytes] = (),
         nat64: Sequence[IPv6Network] = (),
     ) -> None:
-        self._networks4 = _by_shift([network for network in networks if network.version == 4])
-        self._networks6 = _by_prefix([network for network in networks if network.version == 6])
+        own = OwnNetworks() if networks is None else networks
+        self._networks4, self._networks6 = own.by_shift, own.by_prefix
         packed = [address.packed for address in addresses]
         self._hosts4 = frozenset(int.from_bytes(address, "big") for address in packed if len(address) == 4)
         self._hosts6 = frozenset(address for address in packed if len(address) == 16)
         self._domains = tuple(domain for domain in domains if domain != names.ROOT)
         self._embedded = (*_EMBEDDED, *map(_nat64_form, nat64))
         # Most addresses are told apart by their first octet.
-        ranges = [range(network.network_address.packed[0], network.broadcast_address.packed[0] + 1) for network in networks]
-        first = {octet for octets in ranges for octet in octets} | {address[0] for address in packed}
+        first = own.first_octets() | {address[0] for address in packed}
         # Those of IPv6 that may carry an IPv4 address, each of which has to be looked at.
-        carriers = {form.prefix[0] for form in self._embedded} if networks or packed else set()
+        carriers = {form.prefix[0] for form in self._embedded} if first else set()
         self._first = {4: frozenset(first), 16: frozenset(first | carriers)}
 
     def holds(self, address: bytes) -> bool:
@@ -190,22 +245,20 @@ _EMBEDDED = (
 """RFC 8215 leaves the length of prefixes below 64:ff9b:1::/48 open; 48 and 96 bits are used."""
 
 
-def _by_shift(networks: Iterable[IPNetwork]) -> dict[int, set[int]]:
-    """Return {bits of the host part: {network parts}}."""
-    made: dict[int, set[int]] = {}
-    for network in networks:
-        shift = network.max_prefixlen - network.prefixlen
-        made.setdefault(shift, set()).add(int(network.network_address) >> shift)
-    return made
+def _first_octets(network: IPNetwork) -> range:
+    return range(network.network_address.packed[0], network.broadcast_address.packed[0] + 1)
 
 
-def _by_prefix(networks: Iterable[IPNetwork]) -> dict[int, dict[bytes, list[IPNetwork]]]:
-    """Return {whole octets of the network part: {those octets: networks}}."""
-    made: dict[int, dict[bytes, list[IPNetwork]]] = {}
-    for network in networks:
-        size = network.prefixlen // 8
-        made.setdefault(size, {}).setdefault(network.network_address.packed[:size], []).append(network)
-    return made
+def _shifted(network: IPNetwork) -> tuple[int, int]:
+    """Return (bits of the host part, network part)."""
+    shift = network.max_prefixlen - network.prefixlen
+    return shift, int(network.network_address) >> shift
+
+
+def _whole_octets(network: IPNetwork) -> tuple[int, bytes]:
+    """Return (whole octets of the network part, those octets)."""
+    size = network.prefixlen // 8
+    return size, network.network_address.packed[:size]
 
 
 def _gathered(octets: bytes, step: int, size: int) -> bytearray:

@@ -15,11 +15,22 @@ class KnownZones:
     __slots__ = ("_by_label",)
 
     def __init__(self, zones: Iterable[PublishedZone] = ()) -> None:
-        self.swap(zones)
+        # Names of networks that differ in the case of letters only are the same here.
+        self._by_label: dict[bytes, list[PublishedZone]] = {}
+        for published in zones:
+            self.add(published)
 
-    def swap(self, zones: Iterable[PublishedZone]) -> None:
-        """Replace all zones by *zones*."""
-        self._by_label = {published.current.label: published for published in zones}
+    def add(self, published: PublishedZone) -> None:
+        """Note that a network's zone is there."""
+        self._by_label.setdefault(published.current.label, []).append(published)
+
+    def discard(self, published: PublishedZone) -> None:
+        """Note that a network's zone is gone."""
+        alike = self._by_label.get(published.current.label, [])
+        if published in alike:
+            alike.remove(published)
+        if not alike:
+            self._by_label.pop(published.current.label, None)
 
     def holding(self, qname: bytes) -> Zone | None:
         """Return the zone that has NAME, where *qname* is NAME.NETWORK; None if no zone does.
@@ -28,8 +39,8 @@ class KnownZones:
         """
         at = 1 + qname[0]
         while at < len(qname) and qname[at]:
-            published = self._by_label.get(qname[at:])
-            if published is not None and published.current.has(qname[:at] + names.ROOT):
-                return published.current
+            for published in self._by_label.get(qname[at:], ()):
+                if published.current.has(qname[:at] + names.ROOT):
+                    return published.current
             at += 1 + qname[at]
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network
 
@@ -11,21 +12,34 @@ Subnet = IPv4Network | IPv6Network
 class Subnets:
     """One object for all views, so that only one thing changes when a network comes or goes. Written by the registry.
 
-    A look-up costs one step for each prefix length in use, not for each subnet.
+    A look-up costs one step for each prefix length in use, not for each subnet. Two networks may have the same one.
     """
 
-    __slots__ = ("_known",)
+    __slots__ = ("_counts", "_known")
 
     def __init__(self, subnets: Iterable[Subnet] = ()) -> None:
-        self.swap(subnets)
-
-    def swap(self, subnets: Iterable[Subnet]) -> None:
-        """Replace all subnets by *subnets*."""
-        known: dict[tuple[int, int], dict[int, Subnet]] = {}
+        self._known: dict[tuple[int, int], dict[int, Subnet]] = {}
+        self._counts: Counter[Subnet] = Counter()
         for subnet in subnets:
-            shift = subnet.max_prefixlen - subnet.prefixlen
-            known.setdefault((subnet.version, shift), {})[int(subnet.network_address) >> shift] = subnet
-        self._known = known
+            self.add(subnet)
+
+    def add(self, subnet: Subnet) -> None:
+        """Note that one more network has *subnet*."""
+        self._counts[subnet] += 1
+        kind, number = _place(subnet)
+        self._known.setdefault(kind, {})[number] = subnet
+
+    def discard(self, subnet: Subnet) -> None:
+        """Note that one network fewer has *subnet*."""
+        self._counts[subnet] -= 1
+        if self._counts[subnet] > 0:
+            return
+        del self._counts[subnet]
+        kind, number = _place(subnet)
+        alike = self._known.get(kind, {})
+        alike.pop(number, None)
+        if not alike:
+            self._known.pop(kind, None)
 
     def containing(self, network: Subnet) -> Subnet | None:
         """Return the subnet that contains *network*; None if no subnet does."""
@@ -36,3 +50,9 @@ class Subnets:
                 if subnet is not None:
                     return subnet
         return None
+
+
+def _place(subnet: Subnet) -> tuple[tuple[int, int], int]:
+    """Return (version, bits of the host part), and the network part."""
+    shift = subnet.max_prefixlen - subnet.prefixlen
+    return (subnet.version, shift), int(subnet.network_address) >> shift

@@ -27,7 +27,7 @@ from resolver import limits, resolvconf
 from resolver.engine import received as relaying
 from resolver.engine import upstream
 from resolver.engine.classify import Kind, classify
-from resolver.engine.rebinding import Protected
+from resolver.engine.rebinding import OwnNetworks, Protected
 from resolver.engine.received import orders, render, take_apart
 from resolver.engine.request import screen
 from resolver.errors import BadName, DecodeError
@@ -37,7 +37,7 @@ from resolver.wire.message import Query, find_edns, options, read_question
 _INTO_THE_HEADER = re.compile(rb"\xc0[\x00-\x0b]")
 """A name that goes on in the header is another one with another ID; nobody sends that."""
 CORPUS = Path(__file__).with_name("corpus.txt")
-PROTECTED = Protected([ip_network("10.0.0.0/8"), ip_network("172.17.0.0/16"), ip_network("fd00::/8")])
+PROTECTED = Protected(OwnNetworks([ip_network("10.0.0.0/8"), ip_network("172.17.0.0/16"), ip_network("fd00::/8")]))
 _CLIENT = screen(dns.message.make_query("www.example.test", "A", use_edns=0).to_wire())
 
 

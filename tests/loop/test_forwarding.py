@@ -17,7 +17,7 @@ from resolver import limits
 from resolver.dns_client import Client
 from resolver.engine.cache import CacheSettings
 from resolver.engine.query_policy import Refusal
-from resolver.engine.rebinding import Protected
+from resolver.engine.rebinding import OwnNetworks, Protected
 from resolver.engine.upstream import Upstream, UpstreamSet
 from resolver.engine.view import View
 from resolver.transport.udp import UdpListener
@@ -291,7 +291,7 @@ async def test_names_below_a_domain_go_to_its_own_upstreams(serve):
     await serve(corporate)
     view = served.client.view
     upstreams = UpstreamSet((corporate.upstream,), is_trusted=True)
-    served.service.protect(Protected([ip_network("10.20.0.0/16")]))
+    served.service.protect(Protected(OwnNetworks([ip_network("10.20.0.0/16")])))
     served.client.show(
         View(attached=view.attached, upstreams=view.upstreams, upstreams_by_domain={names.from_text("corp.example"): upstreams})
     )
@@ -304,7 +304,7 @@ async def test_names_below_a_domain_go_to_its_own_upstreams(serve):
 async def test_answers_that_point_into_our_networks_are_refused(serve, allowed):
     upstream = Scripted(answering(address="172.17.0.5"))
     served = await serve(upstream, allows_rebinding=allowed)
-    served.service.protect(Protected([ip_network("172.17.0.0/16")]))
+    served.service.protect(Protected(OwnNetworks([ip_network("172.17.0.0/16")])))
     for _ in range(2):
         reply = await served.ask("evil.test", use_edns=0)
         assert reply.rcode() == (dns.rcode.NOERROR if allowed else dns.rcode.REFUSED)
@@ -316,7 +316,7 @@ async def test_answers_that_point_into_our_networks_are_refused(serve, allowed):
 async def test_network_that_comes_later_is_protected_from_what_is_remembered(serve):
     served = await serve(Scripted(answering(address="172.17.0.5")))
     assert (await served.ask("evil.test")).answer
-    served.service.protect(Protected([ip_network("172.17.0.0/16")]))
+    served.service.protect(Protected(OwnNetworks([ip_network("172.17.0.0/16")])))
     served.client.replies.forget_all()
     assert (await served.ask("evil.test")).rcode() == dns.rcode.REFUSED
 

@@ -28,8 +28,11 @@ assert changes.is_outdated(())
 look_again()
 assert not changes.is_outdated(())
 changes.changed_sysctls()
-said = {}
+said, before = {}, set()
 for name, ours, command in json.loads(sys.argv[1]):
+    for link in before - {*ours}:
+        changes.expect(link)
+    before = {*ours}
     go(command)
     said[name] = changes.is_outdated(ours)
     assert changes.link_named("gone-1") is None, name

@@ -35,7 +35,7 @@ class KernelObjectComparison:
     def _wanted(self, concern: Concern) -> tuple[KernelObject, ...]:
         match concern.part:
             case Part.NETWORK:
-                network = next((network for network in self._state.networks_here() if network.id == concern.identity), None)
+                network = self._state.network_here(concern.identity)
                 return self._state.lasting_objects_of_network(network) if network is not None else ()
             case Part.SANDBOX if concern.identity in self._state.sandboxes:
                 return self._state.lasting_objects_of(SandboxId(concern.identity))

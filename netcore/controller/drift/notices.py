@@ -17,7 +17,7 @@ from netcore.kernel import nf_tables, rtnl
 from netcore.kernel.all_namespaces import Notice
 from netcore.kernel.netlink import find, message_type, walk
 from netcore.kernel.rtnl import Link
-from netcore.model import Endpoint, IPAddress, Sandbox, SandboxId
+from netcore.model import Endpoint, IPAddress, Network, NetworkId, Sandbox, SandboxId
 from netcore.plan.drift import TABLES, Concern, Part
 from netcore.plan.host_state import HostState
 
@@ -59,38 +59,41 @@ _Neighbor = tuple[str, IPAddress]
 class Expectations:
     """What notifications are compared with: the links and neighbours of the host that follow from a `HostState`.
 
-    It is brought up to date by what has changed, so that a change costs the same with any number of endpoints.
+    It is brought up to date by what has changed, so that a change costs the same with any number of networks and endpoints.
     """
 
     def __init__(self) -> None:
-        self._links: dict[str, ExpectedLink] = {}
+        self._links: dict[str, dict[NetworkId, ExpectedLink]] = {}
+        self._of_networks: dict[NetworkId, list[str]] = {}
         self._ports: dict[str, ExpectedLink] = {}
         self._neighbors: dict[_Neighbor, tuple[Concern, str]] = {}
         self._of_sandboxes: dict[SandboxId, tuple[list[str], list[_Neighbor]]] = {}
 
     def link(self, name: str) -> ExpectedLink | None:
         """Return what is expected of a link, None if it is not ours."""
-        return self._ports.get(name) or self._links.get(name)
+        return self._ports.get(name) or next(iter(self._links.get(name, {}).values()), None)
 
     def neighbor(self, name: str, address: IPAddress) -> tuple[Concern, str] | None:
         """Return whose neighbour *address* on a link is, and its MAC; None if it is not ours."""
         return self._neighbors.get((name, address))
 
     def take_networks(self, state: HostState) -> None:
-        """Take over the networks that there are now."""
-        self._links = {}
-        for network in state.networks_here():
-            concern = Concern(Part.NETWORK, network.id)
-            link = drivers.of(network).host_link(network)
-            if link is not None and link.routed:
-                reused = network.bridge.reuse_bridge
-                self._links[link.name] = (
-                    ExpectedLink(concern) if reused else ExpectedLink(concern, mac=network.bridge.bridge_mac, alias=f"berth:{network.id}")
-                )
-            for wanted in drivers.of(network).network_objects(network, state.facts):
-                for sandbox_id, name in wanted.links():
-                    if sandbox_id is None and name not in self._links:
-                        self._links[name] = ExpectedLink(concern)
+        """Take over all networks that there are now: what is known of the host has changed."""
+        for network_id in {*self._of_networks, *state.networks}:
+            self.take_network(state, network_id)
+
+    def take_network(self, state: HostState, network_id: NetworkId) -> None:
+        """Take over a network as it is now; one that is gone, or has nothing on this host, has no links."""
+        for name in self._of_networks.pop(network_id, ()):
+            del self._links[name][network_id]
+            if not self._links[name]:
+                del self._links[name]
+        network = state.network_here(network_id)
+        if network is not None:
+            links = _links_of(network, state)
+            self._of_networks[network_id] = [*links]
+            for name, link in links.items():
+                self._links.setdefault(name, {})[network_id] = link
 
     def take_sandbox(self, state: HostState, sandbox_id: SandboxId) -> None:
         """Take over the endpoints that a sandbox has now; one that is gone has none."""
@@ -129,6 +132,22 @@ def _is_port_right(message: bytes, known: ExpectedLink) -> bool:
 
 def _index(message: bytes) -> int:
     return int.from_bytes(message[20:24], sys.byteorder)
+
+
+def _links_of(network: Network, state: HostState) -> dict[str, ExpectedLink]:
+    """Return the host's links that exist for *network*, by name."""
+    concern, found = Concern(Part.NETWORK, network.id), dict[str, ExpectedLink]()
+    link = drivers.of(network).host_link(network)
+    if link is not None and link.routed:
+        reused = network.bridge.reuse_bridge
+        found[link.name] = (
+            ExpectedLink(concern) if reused else ExpectedLink(concern, mac=network.bridge.bridge_mac, alias=f"berth:{network.id}")
+        )
+    for wanted in drivers.of(network).network_objects(network, state.facts):
+        for sandbox_id, name in wanted.links():
+            if sandbox_id is None:
+                found.setdefault(name, ExpectedLink(concern))
+    return found
 
 
 class HostNotices:

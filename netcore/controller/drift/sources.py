@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from netcore import limits
 from netcore.controller.collaborators import Collaborators
 from netcore.controller.drift import inside, notices
 from netcore.controller.drift.notices import Expectations, HostNotices
@@ -18,7 +19,7 @@ from netcore.kernel.all_namespaces import AllNamespaces, Notice
 from netcore.kernel.file_watch import FileWatch
 from netcore.kernel.mount_watch import MountWatch
 from netcore.kernel.notifications import Notifications
-from netcore.model import Owner, Sandbox, SandboxId, Stack
+from netcore.model import NetworkId, Owner, Sandbox, SandboxId, Stack
 from netcore.plan.drift import ENCRYPTION, PORTS, UPLINKS, Concern, Part
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ class Sources:
         self._mounts: MountWatch | None = None
         self._encryption: Notifications | None = None
         self._are_mounts_changed = False
+        self._pins_looked = float("-inf")
+        self._later: asyncio.TimerHandle | None = None
         self._is_encryption_changed = False
         self._host = HostNotices()
         self._expected = Expectations()
@@ -131,8 +134,7 @@ class Sources:
         found |= destroyed - {PORTS}
         if PORTS in destroyed:
             found |= await self._without_port()
-        if self._are_mounts_changed:
-            self._are_mounts_changed = False
+        if self._are_mounts_changed and self._pins_due():
             found |= await self._without_pin()
         if self._is_encryption_changed:
             self._is_encryption_changed = False
@@ -144,6 +146,20 @@ class Sources:
     def _objects_of(self, sandbox_id: SandboxId) -> tuple[KernelObject, ...]:
         state = self._parts.state
         return state.lasting_objects_of(sandbox_id) if sandbox_id in state.sandboxes else ()
+
+    def _pins_due(self) -> bool:
+        """Return whether pins are to be looked at now: all at once, so not for each sandbox that comes or goes. If not, wake later."""
+        now = self._loop.time()
+        if now < self._pins_looked + limits.DRIFT_PAUSE:
+            if self._later is None:
+                self._later = self._loop.call_at(self._pins_looked + limits.DRIFT_PAUSE, self._wake_later)
+            return False
+        self._are_mounts_changed, self._pins_looked = False, now
+        return True
+
+    def _wake_later(self) -> None:
+        self._later = None
+        self._wake()
 
     async def _without_port(self) -> set[Concern]:
         """Return the sandboxes that have a published port which nothing holds any more."""
@@ -164,7 +180,7 @@ class Sources:
         """Take note of networks and sandboxes that came or changed; return those that went."""
         state = self._parts.state
         changed, self._changed = self._changed, set()
-        if any(concern.part is not Part.SANDBOX for concern in changed):
+        if UPLINKS in changed:
             self._expected.take_networks(state)
         gone = set()
         for concern in changed:
@@ -177,8 +193,10 @@ class Sources:
                     gone.add(concern)
                 else:
                     await self._follow(sandbox)
-            elif concern.part is Part.NETWORK and concern.identity not in state.networks:
-                gone.add(concern)
+            elif concern.part is Part.NETWORK:
+                self._expected.take_network(state, NetworkId(concern.identity))
+                if concern.identity not in state.networks:
+                    gone.add(concern)
         return frozenset(gone)
 
     def _unfollow(self, sandbox_id: SandboxId) -> None:
@@ -214,6 +232,8 @@ class Sources:
     def close(self) -> None:
         """Stop listening."""
         self._parts.writer.on_change = lambda _: None
+        if self._later is not None:
+            self._later.cancel()
         for source in self._all():
             if source is not None:
                 self._loop.remove_reader(source.fileno())

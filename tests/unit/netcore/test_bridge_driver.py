@@ -11,6 +11,7 @@ from netcore.drivers.facts import ExistingLink, Facts, HostConstraints
 from netcore.drivers.protocol import AttachedLink, Hop, NewNetwork, Publishing
 from netcore.errors import Conflict, InvalidRequest
 from netcore.model import Endpoint, GatewayMode, PortMapping
+from netcore.plan.known_networks import KnownNetworks
 from tests.support.networks import bridge_network, pool
 
 DRIVER = drivers.named("bridge")
@@ -28,7 +29,7 @@ ENDPOINT = Endpoint(
 
 def configure(*existing, name="a", internal=False, ipv4=True, **given):
     new = NewNetwork(id="0123456789abcdef", name=name, labels=DRIVER.read_options(given), internal=internal, ipv4=ipv4)
-    return DRIVER.configure(new, existing, HOST_CONSTRAINTS)
+    return DRIVER.configure(new, KnownNetworks(existing), HOST_CONSTRAINTS)
 
 
 def of(kind, objects):

@@ -1,6 +1,7 @@
 """Operations of the controller without a kernel: all or nothing, and a dry run that does nothing."""
 
 import asyncio
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -8,6 +9,7 @@ import pytest
 
 from netcore.errors import Conflict, InvalidRequest, NetcoreError, NotFound, TeardownFailed
 from netcore.model import EndpointRequest, NetworkRequest, Owner, PluginAnswer, SandboxRequest
+from netcore.plan.drift import Part
 from tests.support.fakes import world
 
 
@@ -460,3 +462,20 @@ async def test_queries_are_answered_between_the_steps_of_a_connect_and_a_disconn
             assert len(planned) >= 2
             assert min(planned) <= next(at for at, call in enumerate(made.failing.calls) if "veth" in call)
             assert {published, published + 1} <= {*made.names.answered_at}
+
+
+async def test_the_link_of_a_network_is_expected_until_it_is_known_as_one_of_ours():
+    async with world() as made:
+        is_expected, seen = [], []
+
+        @contextmanager
+        def expecting(network):
+            is_expected.append(network.id)
+            yield
+            is_expected.clear()
+
+        made.host.expecting = expecting
+        made.writer.on_change = lambda concern: seen.append(list(is_expected)) if concern and concern.part is Part.NETWORK else None
+        network, _ = await made.controller.networks.create(NetworkRequest(name="c"))
+        await made.controller.networks.remove("c")
+        assert seen == [[network.id], [network.id]]

@@ -1,8 +1,6 @@
 """Which notifications contradict what must exist, and what must exist as the state changes."""
 
-import gc
 import struct
-import sys
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
@@ -15,10 +13,11 @@ from netcore.drivers.facts import Facts
 from netcore.kernel.all_namespaces import Notice
 from netcore.kernel.netlink import attr, nested
 from netcore.kernel.rtnl import Link
-from netcore.model import Endpoint, PortMapping, Sandbox
+from netcore.model import Endpoint, MadeLink, PortMapping, Sandbox
 from netcore.plan.drift import TABLES, UPLINKS, Concern, Part
 from netcore.plan.host_state import SandboxState
-from tests.support.networks import bridge_network, pool
+from tests.support.lines import Lines, growth
+from tests.support.networks import bridge_network, parent_network, pool
 
 BOX, NET = Concern(Part.SANDBOX, "box"), Concern(Part.NETWORK, "net")
 MAC = "02:42:00:00:00:01"
@@ -93,27 +92,58 @@ def test_expectations_follow_what_comes_changes_and_goes():
     assert made.link(bridge) is None
 
 
-def calls_of_a_change(count):
-    """Return how many functions of Python run when one of *count* sandboxes changes."""
+def lines_of_changes(count):
+    """Return the lines that run when one of *count* sandboxes, and when one of *count* networks comes, changes and goes."""
     writer, front = host_with(count)
-    made = Expectations()
-    writer.on_change = lambda concern: made.take_sandbox(writer.state, concern.identity)
-    calls = []
-    # What the collector of garbage calls depends on what other tests have left.
-    gc.disable()
-    try:
-        sys.setprofile(lambda _frame, event, _argument: calls.append(event) if event == "call" else None)
-        writer.put_sandbox(box_on(front, 1))
-        sys.setprofile(None)
-    finally:
-        gc.enable()
-    return len(calls)
+    made, lines, found = Expectations(), Lines(), {}
+    for number in range(count):
+        writer.put_network(network(number))
+    made.take_networks(writer.state)
+
+    def take(concern):
+        if concern.part is Part.SANDBOX:
+            made.take_sandbox(writer.state, concern.identity)
+        else:
+            made.take_network(writer.state, concern.identity)
+
+    writer.on_change = take
+    changes = {
+        "sandbox": lambda: writer.put_sandbox(box_on(front, 1)),
+        "network comes": lambda: writer.put_network(network(count)),
+        "network changes": lambda: writer.put_network(network(count)),
+        "network goes": lambda: writer.drop_network(network(count).id),
+    }
+    for _ in range(2):
+        # The first round fills caches.
+        for name, change in changes.items():
+            with lines.counting() as run:
+                change()
+            found[name] = run
+    return found
 
 
-def test_a_change_costs_the_same_with_any_number_of_endpoints():
-    # The first one fills caches.
-    calls_of_a_change(2)
-    assert calls_of_a_change(2) == calls_of_a_change(500)
+def network(number):
+    return bridge_network(f"n{number}", pool(f"10.2.{number}.0/24", f"10.2.{number}.1"))
+
+
+def test_a_change_costs_the_same_with_any_number_of_others():
+    assert growth(lines_of_changes(2), lines_of_changes(200)) == {}
+
+
+def test_a_link_of_several_networks_is_expected_until_the_last_of_them_goes():
+    writer = StateWriter("/run/berth", Facts(uplinks=("eth0",)))
+    made, state = Expectations(), writer.state
+    vlan = {"parent": "eth0.7"}
+    one, other = (parent_network(name, "macvlan", pool(f"10.{number}.0.0/24"), given=vlan) for number, name in enumerate(("one", "other")))
+    for member in (one, other):
+        member = replace(member, driver_options=replace(member.driver_options, makes=MadeLink.VLAN, base="eth0", vid=7))
+        writer.put_network(member)
+        made.take_network(state, member.id)
+    assert made.link("eth0.7") == ExpectedLink(Concern(Part.NETWORK, "one"))
+    for gone, left in (("one", ExpectedLink(Concern(Part.NETWORK, "other"))), ("other", None)):
+        writer.drop_network(gone)
+        made.take_network(state, gone)
+        assert made.link("eth0.7") == left
 
 
 def test_a_change_says_what_it_is_about():

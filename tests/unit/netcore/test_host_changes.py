@@ -122,3 +122,27 @@ def test_a_link_that_waits_for_its_deletion_is_gone(changes):
     assert changes.link_named("v0").index == 8
     assert not hear(changes, link("v0", group=LEAVING, gone=True), ours=("v0",))
     assert changes.link_named("v0").index == 8
+
+
+def test_a_link_that_is_no_longer_ours_is_looked_at_if_it_stays(changes):
+    ours = {"br-a": None, "br-b": None}
+    hear(changes, link("br-a", index=7), link("br-b", index=8), ours=ours.keys())
+    del ours["br-a"], ours["br-b"]
+    for name in ("br-a", "br-b"):
+        changes.expect(name)
+    # What is told of both in between is no news; the one that is gone is none afterwards, either.
+    assert hear(changes, link("br-a", index=7, mtu=1400), link("br-b", index=8, gone=True), ours=ours.keys())
+    changes.begin_look()
+    assert not hear(changes, ours=ours.keys())
+    assert changes.link_named("br-b") is None
+
+
+def test_a_link_that_goes_with_its_network_is_no_reason_for_a_look(changes):
+    ours = {"br-a": None}
+    assert not hear(changes, link("br-a"), ours=ours.keys())
+    del ours["br-a"]
+    changes.expect("br-a")
+    address_goes = struct.pack("=IHHII", 24, 21, 0, 0, 0) + struct.pack("=BBBBI", 2, 24, 0, 0, 7)
+    assert not hear(changes, address_goes, link("br-a", gone=True), ours=ours.keys())
+    # The next one of that name is somebody's.
+    assert hear(changes, link("br-a"), address_goes, ours=ours.keys())

@@ -1,10 +1,14 @@
 """Which chains of other firewalls are in the way, and what is done or said about each."""
 
+import struct
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from netcore.desired.other_firewalls import Chain, DockerRule, FirewalldZone, Missing, measures, needed_without_firewall
+from netcore.kernel import nft
+from netcore.kernel.netlink import attr, nested, walk
 
 BRIDGES = ("br-a", "br-b")
 FORWARD = Chain(family="inet", table="mine", name="forward", hook=2, drops=True)
@@ -87,3 +91,26 @@ def test_host_without_our_firewall_is_told_what_it_must_do():
     assert needed_without_firewall("br-a", "fd00::/64", internal=False)[1].startswith(
         "nft add rule ip6 nat postrouting ip6 saddr fd00::/64"
     )
+
+
+def chain(table, name, *, hook=None, drops=False):
+    """Return a chain as nftables tells of it: a message with its header."""
+    body = attr(1, table.encode() + b"\0") + attr(3, name.encode() + b"\0")
+    if hook is not None:
+        body += nested(4, attr(1, struct.pack("!I", hook)), attr(2, struct.pack("!i", -5)))
+        body += attr(5, struct.pack("!I", not drops)) + attr(7, b"filter\0")
+    return bytes(16) + bytes([1, 0, 0, 0]) + body
+
+
+def test_of_other_tables_the_base_chains_are_read_and_of_ours_nothing(monkeypatch):
+    read = []
+    monkeypatch.setattr(nft, "walk", lambda octets: read.append(octets) or walk(octets))
+    told = [chain("berth", f"c{number}", hook=1) for number in range(40)]
+    told += [chain("mine", "forward", hook=2, drops=True), chain("mine", "input", hook=1), chain("mine", "called")]
+    found = nft.base_chains(SimpleNamespace(dump=lambda _: told))
+    assert [(one.family, one.table, one.name, one.hook, one.priority, one.drops) for one in found] == [
+        ("inet", "mine", "forward", 2, -5, True),
+        ("inet", "mine", "input", 1, -5, False),
+    ]
+    # Each of the other table, and its hook.
+    assert len(read) == 6

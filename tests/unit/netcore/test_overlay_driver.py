@@ -12,6 +12,7 @@ from netcore.drivers.protocol import NewNetwork
 from netcore.errors import Conflict, Exhausted, InvalidRequest
 from netcore.model import Endpoint, EndpointRequest, GatewayMode, Network, RemoteEndpoint
 from netcore.parse.options import parse_common
+from netcore.plan.known_networks import KnownNetworks
 from tests.support.networks import bridge_network, pool
 
 DRIVER, BRIDGE = drivers.named("overlay"), drivers.named("bridge")
@@ -28,7 +29,7 @@ REMOTE = RemoteEndpoint(
 
 
 def configure(*existing, host=HOST, **given):
-    return DRIVER.configure(NewNetwork(id="f" * 12, name="far", labels=DRIVER.read_options(given)), existing, host)
+    return DRIVER.configure(NewNetwork(id="f" * 12, name="far", labels=DRIVER.read_options(given)), KnownNetworks(existing), host)
 
 
 def network(name="far", *existing, **given):

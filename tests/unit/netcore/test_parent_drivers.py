@@ -15,6 +15,7 @@ from netcore.kernel import link_kinds, rtnl
 from netcore.kernel.netlink import walk
 from netcore.model import Endpoint, EndpointRequest, MadeLink, Sandbox
 from netcore.plan import desired_state, gateway
+from netcore.plan.known_networks import KnownNetworks
 from tests.support.networks import bridge_network, parent_network, pool
 
 FACTS = Facts(uplinks=("up0",))
@@ -168,7 +169,7 @@ def test_parent_that_we_make():
 
 def configure(driver, *existing, **given):
     made = drivers.named(driver)
-    return made.configure(NewNetwork(id="n" * 12, name="n", labels=made.read_options(given)), existing, HOST)
+    return made.configure(NewNetwork(id="n" * 12, name="n", labels=made.read_options(given)), KnownNetworks(existing), HOST)
 
 
 def with_options(driver, *existing, **given):

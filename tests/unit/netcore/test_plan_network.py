@@ -9,6 +9,7 @@ from netcore import limits
 from netcore.drivers.facts import ExistingLink, HostConstraints
 from netcore.errors import Conflict, Exhausted, InvalidRequest
 from netcore.model import MadeLink, NetworkRequest, PluginIpam, PluginOptions, Pool
+from netcore.plan.known_networks import KnownNetworks
 from netcore.plan.network import PREDEFINED, plan_network, plugin_of, prepare
 from tests.support.networks import bridge_network, pool
 
@@ -213,7 +214,7 @@ SAID = (
 def test_everything_that_is_wrong_is_said_at_once():
     old = bridge_network("old", pool("10.9.0.0/17", "10.9.0.1"))
     with pytest.raises(InvalidRequest) as refused:
-        prepare(NetworkRequest(**EVERYTHING_WRONG), [old], AROUND, "n" * 12)
+        prepare(NetworkRequest(**EVERYTHING_WRONG), KnownNetworks([old]), AROUND, "n" * 12)
     text = str(refused.value)
     assert [expected for expected in SAID if expected not in text] == []
     # Each once, and nothing else: what follows from another mistake is not said.
@@ -223,7 +224,7 @@ def test_everything_that_is_wrong_is_said_at_once():
 def test_a_driver_that_is_unknown_is_said_with_the_rest():
     request = NetworkRequest(name="n", driver="brigde", subnets=("10.1.0.0/33",), options=(("mtu", "x"), ("parent", "eth0")))
     with pytest.raises(InvalidRequest) as refused:
-        prepare(request, (), AROUND, "n" * 12, InvalidRequest("driver", "'brigde' is not one of them"))
+        prepare(request, KnownNetworks(), AROUND, "n" * 12, InvalidRequest("driver", "'brigde' is not one of them"))
     said = str(refused.value)
     assert [part.split(":")[0] for part in said.split("; ")] == ["invalid driver", "invalid option mtu", "invalid subnet"]
 
@@ -231,27 +232,26 @@ def test_a_driver_that_is_unknown_is_said_with_the_rest():
 def test_conflicts_alone_stay_conflicts():
     taken = bridge_network("n", pool("10.9.0.0/24", "10.9.0.1"), identity="old")
     with pytest.raises(Conflict) as refused:
-        prepare(NetworkRequest(name="n", subnets=("10.9.0.0/16",)), [taken], AROUND, "n" * 12)
+        prepare(NetworkRequest(name="n", subnets=("10.9.0.0/16",)), KnownNetworks([taken]), AROUND, "n" * 12)
     assert str(refused.value).startswith("network n: already exists; choose another name; subnet 10.9.0.0/16: Pool overlaps")
 
 
 def test_what_belongs_to_a_wrong_subnet_is_not_said_too():
     request = NetworkRequest(name="n", subnets=("10.1.0.0/33",), gateways=("10.1.0.1",), routes=("10.3.0.0/16=10.1.0.9",))
     with pytest.raises(InvalidRequest, match=r"^invalid subnet: '10.1.0.0/33' is not a subnet like 10.10.0.0/16$"):
-        prepare(request, (), AROUND, "n" * 12)
+        prepare(request, KnownNetworks(), AROUND, "n" * 12)
 
 
 def test_every_wrong_route_is_said():
     request = NetworkRequest(name="n", subnets=("10.1.0.0/24",), routes=("10.3.0.0/16=10.2.0.9", "10.1.0.0/25=10.1.0.9"))
     with pytest.raises(InvalidRequest) as refused:
-        prepare(request, (), AROUND, "n" * 12)
+        prepare(request, KnownNetworks(), AROUND, "n" * 12)
     assert "10.2.0.9 is not on the network" in str(refused.value)
     assert "the destination is on the network itself" in str(refused.value)
 
 
 def test_a_host_has_a_bound_of_networks():
-    first = plan("bridge")
-    many = [replace(first, name=f"n{number}") for number in range(limits.NETWORKS)]
+    many = [bridge_network(f"n{number}") for number in range(limits.NETWORKS)]
     with pytest.raises(Exhausted, match="host networks: at most 4096; remove one"):
         plan("bridge", *many)
 
@@ -259,7 +259,7 @@ def test_a_host_has_a_bound_of_networks():
 def test_a_driver_that_is_a_plugin():
     assert [plugin_of(name) for name in ("bridge", "overlay", "host", "null", "weave", "plugin:bridge")] == [None] * 4 + ["weave", "bridge"]
     said = PluginOptions(plugin="bridge", no_gateway4=True)
-    draft = prepare(NetworkRequest(name="n", driver="plugin:bridge", options=(("x", "y"),)), (), AROUND, "n" * 12, said)
+    draft = prepare(NetworkRequest(name="n", driver="plugin:bridge", options=(("x", "y"),)), KnownNetworks(), AROUND, "n" * 12, said)
     assert (draft.network.driver, draft.network.driver_options, draft.network.options) == ("bridge", said, (("x", "y"),))
     source = PluginIpam(plugin="p", space="s")
     made = draft.with_pools([Pool(subnet=ip_network("10.9.0.0/24"))], source)

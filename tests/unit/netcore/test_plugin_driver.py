@@ -10,6 +10,7 @@ from netcore.desired.objects import Announcement, MovedLink
 from netcore.drivers.facts import Facts, HostConstraints
 from netcore.drivers.protocol import Hop, MacSource, NewNetwork
 from netcore.model import Endpoint, PluginAnswer, PluginIpam, PluginOptions
+from netcore.plan.known_networks import KnownNetworks
 from tests.support.networks import bridge_network, pool
 
 SAID = PluginOptions(plugin="weave", scope="global", no_gateway6=True)
@@ -27,7 +28,7 @@ def test_labels_of_every_driver_are_ours_and_others_are_the_plugins():
 
 def test_what_the_plugin_says_of_itself():
     host = HostConstraints(pools4=(), pools6=(), reserved=(), egress_mtu=1450, links={}, ipv6=True, now=0.0)
-    configured = DRIVER.configure(NewNetwork(id="a", name="a", labels={}, internal=True), [], host)
+    configured = DRIVER.configure(NewNetwork(id="a", name="a", labels={}, internal=True), KnownNetworks(), host)
     assert (configured.options, configured.mtu, configured.internal) == (SAID, 1450, True)
     assert [DRIVER.wants_gateway(NETWORK, family) for family in (4, 6)] == [True, False]
     assert (DRIVER.scope(NETWORK), DRIVER.plugin(NETWORK), DRIVER.name) == ("global", "weave", "weave")

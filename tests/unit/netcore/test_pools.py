@@ -1,6 +1,6 @@
 """Which pools a network has: by request, by driver, and beside those that exist."""
 
-from ipaddress import ip_network
+from ipaddress import collapse_addresses, ip_network
 
 import pytest
 from hypothesis import given
@@ -11,6 +11,7 @@ from netcore.drivers.facts import HostConstraints
 from netcore.errors import Conflict, InvalidRequest
 from netcore.model import NetworkRequest
 from netcore.plan import pools
+from netcore.plan.known_networks import KnownNetworks
 from netcore.plan.taken_subnets import TakenSubnets, ranges
 from tests.support.networks import bridge_network, parent_network, pool
 
@@ -18,7 +19,7 @@ HOST = HostConstraints(
     pools4=((ip_network("10.0.0.0/16"), 24),), pools6=((ip_network("fd00::/48"), 64),), reserved=(ip_network("10.0.0.0/24"),),
     egress_mtu=1500, links={}, ipv6=True, now=0.0,
 )  # fmt: skip
-EXISTING = [bridge_network("old", pool("10.0.1.0/24", "10.0.1.1"))]
+EXISTING = KnownNetworks([bridge_network("old", pool("10.0.1.0/24", "10.0.1.1"))])
 BRIDGE, PARENT = bridge_network("new"), parent_network("lan", "macvlan", given={"parent": "eth0"})
 
 
@@ -85,17 +86,20 @@ def test_overlaps():
     )
     shared = parent_network("old", "ipvlan", pool("10.9.0.0/24", ip_range=ip_network("10.9.0.0/25")), given={"parent": "eth1"})
     subnet, upper = ip_network("10.9.0.0/24"), ip_network("10.9.0.128/25")
-    pools.check_overlap(subnet, upper, drivers.of(PARENT), [shared], ())
+    pools.check_overlap(subnet, upper, drivers.of(PARENT), KnownNetworks([shared]), ())
     for network, ip_range in ((PARENT, shared.pools[0].ip_range), (BRIDGE, upper)):
         with pytest.raises(Conflict, match="Pool overlaps"):
-            pools.check_overlap(subnet, ip_range, drivers.of(network), [shared], ())
+            pools.check_overlap(subnet, ip_range, drivers.of(network), KnownNetworks([shared]), ())
     # Two pools of one network never share a subnet.
     with pytest.raises(Conflict, match="Pool overlaps"):
-        pools.check_overlap(subnet, upper, drivers.of(PARENT), (), shared.pools)
+        pools.check_overlap(subnet, upper, drivers.of(PARENT), KnownNetworks(), shared.pools)
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.sets(st.sampled_from(["10.0.0.0/8", "10.1.0.0/16", "fd00::/64"])), st.booleans())))
-def test_taken_subnets_are_in_order_whatever_came_and_went(actions):
+SUBNETS = ["10.0.0.0/8", "10.0.0.0/16", "10.1.0.0/16", "10.1.0.0/24", "11.0.0.0/8", "fd00::/64", "fd00:0:0:1::/64"]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sets(st.sampled_from(SUBNETS)), st.booleans())))
+def test_taken_subnets_are_known_whatever_came_and_went(actions):
     taken, known = TakenSubnets(), {}
     for name, texts, goes in actions:
         subnets = [ip_network(text) for text in texts]
@@ -107,12 +111,16 @@ def test_taken_subnets_are_in_order_whatever_came_and_went(actions):
             known[name] = subnets
         everything = [subnet for subnets in known.values() for subnet in subnets]
         for version in (4, 6):
-            assert [*taken.of(version)] == ranges(subnet for subnet in everything if subnet.version == version)
-
-
-def test_pool_is_chosen_by_the_subnets_that_are_kept_in_order():
-    taken = TakenSubnets()
-    for network in EXISTING:
-        taken.put(network.id, (pool.subnet for pool in network.pools))
-    asked = [pools.PoolRequest(4)]
-    assert pools.plan_pools(asked, BRIDGE, EXISTING, HOST, taken) == pools.plan_pools(asked, BRIDGE, EXISTING, HOST)
+            one_family = [subnet for subnet in everything if subnet.version == version]
+            collapsed = []
+            for first, last in ranges(collapse_addresses(one_family)):
+                # What follows without a gap is one, also where no single subnet is both.
+                begun = collapsed.pop()[0] if collapsed and collapsed[-1][1] + 1 == first else first
+                collapsed.append((begun, last))
+            assert [*taken.runs(version)] == collapsed
+        for text in SUBNETS:
+            asked = ip_network(text)
+            overlapping = {
+                name for name, subnets in known.items() for one in subnets if one.version == asked.version and one.overlaps(asked)
+            }
+            assert sorted(taken.overlapping(asked)) == sorted(overlapping)

@@ -15,6 +15,7 @@ from netcore.controller.settings import Settings
 from netcore.drivers.facts import Facts
 from netcore.errors import Conflict, InvalidRequest
 from netcore.model import DEFAULT_BRIDGE, Endpoint, NetworkRequest, Owner, Sandbox, Stack
+from netcore.plan.known_networks import KnownNetworks
 from netcore.plan.plans import Outcome
 from netcore.plan.published_ports import ignored
 from netcore.plan.references import References
@@ -57,6 +58,19 @@ class FakeState:
 
     def find_sandbox(self, reference):
         return References("sandbox", self.sandboxes).find(reference)
+
+    def network_named(self, name):
+        return References("network", self.networks).named(name)
+
+    def sandbox_named(self, name):
+        return References("sandbox", self.sandboxes).named(name)
+
+    def sandboxes_of(self, owner):
+        return [sandbox for sandbox in self.sandboxes.values() if sandbox.owner == owner]
+
+    @property
+    def indexes(self):
+        return SimpleNamespace(known=KnownNetworks(self.networks.values()))
 
     def members(self, network_id):
         return [(self.sandboxes[key], e) for key, endpoints in self.endpoints.items() for e in endpoints if e.network_id == network_id]
@@ -243,7 +257,7 @@ class World:
         self.owners = FakeOwners(self.journal)
         self.events = Events(lambda: 1.0)
         self.events.emit = self.emit
-        automatic_networks = AutomaticNetworks(self.controller.state.networks.values, BRIDGE)
+        automatic_networks = AutomaticNetworks(self.controller.state.network_named, BRIDGE)
 
         async def check_firewalls():
             self.journal.append("check firewalls")

@@ -19,30 +19,30 @@ BRIDGE = NetworkRequest(name="bridge", predefined=True)
     ],
 )  # fmt: skip
 async def test_need(references, on_default, needed):
-    assert AutomaticNetworks(lambda: (), BRIDGE).needed(references, on_default=on_default) == needed
+    assert AutomaticNetworks({}.get, BRIDGE).needed(references, on_default=on_default) == needed
 
 
 def test_default_that_exists_needs_nothing():
-    existing = AutomaticNetworks(lambda: (bridge_network("default"),), BRIDGE)
+    existing = AutomaticNetworks({"default": bridge_network("default")}.get, BRIDGE)
     assert existing.needed(["default"], on_default=True) is None
     assert existing.needed(["default", "bridge"], on_default=True) == BRIDGE
 
 
 async def test_made_once_for_all_who_need_it_at_the_same_time():
-    networks, created = [], []
+    networks, created = {}, []
 
     async def create(request):
         created.append(request.name)
         await asyncio.sleep(0)
-        networks.append(bridge_network(request.name, labels=request.labels))
-        return networks[-1]
+        networks[request.name] = bridge_network(request.name, labels=request.labels)
+        return networks[request.name]
 
-    automatic_networks = AutomaticNetworks(lambda: networks, BRIDGE)
+    automatic_networks = AutomaticNetworks(networks.get, BRIDGE)
     assert automatic_networks.find(BRIDGE) is None
     made = await asyncio.gather(*(automatic_networks.ensure(DEFAULT_NETWORK, create) for _ in range(5)))
     assert created == ["default"]
     assert {network.id for network in made} == {"default"}
-    assert automatic_networks.find(DEFAULT_NETWORK) is networks[0]
+    assert automatic_networks.find(DEFAULT_NETWORK) is networks["default"]
 
 
 def test_network_default_of_a_user_is_not_automatic():

@@ -75,7 +75,7 @@ async def test_what_is_said_of_another_network_is_not_remembered():
 def registry():
     made = []
     host = SimpleNamespace(content=ResolvConf(nameservers=("192.0.2.53",), search=("corp.test", "not a name..")), path="/etc/resolv.conf")
-    service = SimpleNamespace(protect=made.append, keep=lambda _: None)
+    service = SimpleNamespace(protect=made.append, keep=lambda _: None, forget_replies=lambda: None)
     registry = Registry(DaemonConfig(gateway_resolver=False), service, None, host, lambda _: None)
     registry.made = made
     return registry

@@ -48,7 +48,7 @@ class Host(World):
     def __init__(self, *gateways, **config):
         super().__init__()
         self.names = HostNames(DaemonConfig(host_listen="127.0.0.153:53", **config))
-        self.names.show(gateways or (FRONT, BACK, SECRET))
+        self.names.change((), gateways or (FRONT, BACK, SECRET))
         self.client = self.names.client
 
     def reply(self, name, rtype="A", *, tcp=False, **more):
@@ -162,7 +162,7 @@ def test_networks_and_names_that_change_are_followed():
     assert [len(host.found(name)) for name in ("web.front.berth.internal.", "web.berth.internal.")] == [2, 2]
     FRONT.zone.change(added, ())
     assert [len(host.found(name)) for name in ("web.front.berth.internal.", "web.berth.internal.")] == [1, 1]
-    host.names.show([BACK])
+    host.names.change([FRONT], [BACK])
     assert host.found("www.front.berth.internal.") == "NXDOMAIN"
     assert host.client not in FRONT.zone.watchers
 
@@ -194,7 +194,7 @@ def test_other_suffix():
 
 def test_nothing_is_made_for_a_host_that_is_not_answered():
     names = HostNames(DaemonConfig())
-    names.show([FRONT])
+    names.change((), [FRONT])
     assert names.client.view.attached == ()
 
 

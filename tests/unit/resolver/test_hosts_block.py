@@ -15,7 +15,7 @@ async def directly(body):
 
 def lines(**config):
     names = HostNames(DaemonConfig(**config))
-    names.show([FRONT, BACK, SECRET])
+    names.change((), [FRONT, BACK, SECRET])
     return names.hosts_lines()
 
 

@@ -28,6 +28,10 @@ def network(name, **more):
     return bridge_network(name, pool(f"10.{number}.0.0/24", f"10.{number}.0.1"), given=given, **more)
 
 
+def by_name(*networks):
+    return {network.name: network for network in networks}
+
+
 FRONT, BACK = network("front", names_from="secret,back,front,none-such"), network("back", names_from="third")
 THIRD, SECRET = network("third", names_to="back"), network("secret", internal=True)
 
@@ -45,16 +49,16 @@ THIRD, SECRET = network("third", names_to="back"), network("secret", internal=Tr
     ],
 )
 def test_names_are_found_where_both_networks_say_so(on, others, found):
-    assert [one.name for one in found_on(on, [*on, *others])] == found
+    assert [one.name for one in found_on(on, by_name(*on, *others))] == found
 
 
 def test_what_is_not_found_is_said_with_the_reason():
-    told = list(warnings(FRONT, [FRONT, BACK, SECRET]))
+    told = list(warnings(FRONT, by_name(FRONT, BACK, SECRET)))
     assert told == [
         "it has no names from secret: it is internal; create secret with --opt names_to=front to allow it",
         "it has no names from none-such, which is no network of this host",
     ]
-    (told,) = warnings(network("x", names_from="third"), [THIRD])
+    (told,) = warnings(network("x", names_from="third"), by_name(THIRD))
     assert told.startswith("it has no names from third: its names_to is back; create")
 
 
@@ -75,7 +79,7 @@ ENDPOINT = SimpleNamespace(
 @pytest.fixture
 def registry():
     host = SimpleNamespace(content=ResolvConf(nameservers=("192.0.2.53",)), path="/etc/resolv.conf")
-    service = SimpleNamespace(protect=lambda _: None, keep=lambda _: None)
+    service = SimpleNamespace(protect=lambda _: None, keep=lambda _: None, forget_replies=lambda: None)
     return Registry(DaemonConfig(gateway_resolver=False), service, None, host, lambda _: None)
 
 

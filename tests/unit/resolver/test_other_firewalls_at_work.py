@@ -4,6 +4,7 @@ from netcore.desired.other_firewalls import DockerRule, Missing
 from netcore.kernel import other_firewalls
 from netcore.kernel.host_sockets import HostSockets
 from netcore.kernel.notifications import NFTABLES, Notifications
+from netcore.plan.known_networks import KnownNetworks
 from resolver.daemon import other_firewalls as daemon_side
 from resolver.daemon.other_firewalls import OtherFirewalls
 from tests.support.networks import bridge_network, parent_network, pool
@@ -58,12 +59,13 @@ class Socket:
 
 async def test_rule_comes_with_the_first_network_and_goes_with_the_last(monkeypatch):
     kernel, networks = Kernel(monkeypatch), [FRONT, INTERNAL, LAN]
-    others = OtherFirewalls(run_blocking, lambda: networks, enabled=True)
+    known = KnownNetworks(networks)
+    others = OtherFirewalls(run_blocking, lambda: networks, known.routed_links.values, enabled=True)
     kernel.wanted = (RULE,)
     await others.check()
     assert kernel.calls == [("look", (FRONT.bridge.bridge_name,)), ("apply", (RULE,))]
     kernel.calls.clear()
-    networks.remove(FRONT)
+    known.drop(FRONT.id)
     await others.check()
     # Nobody is asked where no bridge leads outside.
     assert kernel.calls == [("apply", ()), ("withdraw", (RULE,))]
@@ -75,7 +77,7 @@ async def test_rule_comes_with_the_first_network_and_goes_with_the_last(monkeypa
 async def test_rule_is_withdrawn_at_an_idle_exit(monkeypatch):
     kernel = Kernel(monkeypatch)
     kernel.wanted = (RULE,)
-    others = OtherFirewalls(run_blocking, lambda: [FRONT], enabled=True)
+    others = OtherFirewalls(run_blocking, lambda: [FRONT], KnownNetworks([FRONT]).routed_links.values, enabled=True)
     await others.check()
     await others.withdraw()
     assert kernel.calls[-1] == ("withdraw", (RULE,))
@@ -83,7 +85,7 @@ async def test_rule_is_withdrawn_at_an_idle_exit(monkeypatch):
 
 async def test_checks_share_a_socket_because_closing_one_waits(monkeypatch):
     Kernel(monkeypatch)
-    others = OtherFirewalls(run_blocking, lambda: [FRONT], enabled=True)
+    others = OtherFirewalls(run_blocking, lambda: [FRONT], KnownNetworks([FRONT]).routed_links.values, enabled=True)
     for _ in range(3):
         await others.check()
     assert (Socket.opened, Socket.closed) == (1, 0)
@@ -94,7 +96,7 @@ async def test_checks_share_a_socket_because_closing_one_waits(monkeypatch):
 async def test_what_only_its_owner_can_do_is_a_warning_that_is_logged_once(monkeypatch, caplog):
     kernel = Kernel(monkeypatch)
     kernel.wanted, kernel.failed = (MISSING, RULE), ["iptables: no rule could be put into DOCKER-USER"]
-    others = OtherFirewalls(run_blocking, lambda: [FRONT], enabled=True)
+    others = OtherFirewalls(run_blocking, lambda: [FRONT], KnownNetworks([FRONT]).routed_links.values, enabled=True)
     assert others.warnings() == ()
     for _ in range(2):
         await others.check()
@@ -103,7 +105,7 @@ async def test_what_only_its_owner_can_do_is_a_warning_that_is_logged_once(monke
 
 
 def test_with_firewall_none_the_warnings_say_what_the_host_needs():
-    others = OtherFirewalls(run_blocking, lambda: [FRONT, INTERNAL, LAN], enabled=False)
+    others = OtherFirewalls(run_blocking, lambda: [FRONT, INTERNAL, LAN], tuple, enabled=False)
     lines = others.warnings()
     assert all(line.startswith('firewall = "none": ') for line in lines)
     assert any("saddr 10.1.0.0/24" in line and "masquerade" in line for line in lines)

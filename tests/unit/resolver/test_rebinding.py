@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resolver.engine.exchange import Done
-from resolver.engine.rebinding import NOTHING, Finding, Protected, is_private
+from resolver.engine.rebinding import NOTHING, Finding, OwnNetworks, Protected, is_private
 from resolver.engine.upstream import UpstreamSet
 from resolver.errors import DecodeError
 from resolver.wire.name import expand, from_text, is_below
@@ -22,7 +22,7 @@ from tests.unit.resolver.test_received import received, response
 from tests.unit.resolver.test_service import HEALTH, OUTSIDE, World
 
 PROTECTED = Protected(
-    [ip_network("10.1.0.0/16"), ip_network("172.17.128.0/20"), ip_network("fd01::/64"), ip_network("fd02:0:0:f0::/60")],
+    OwnNetworks([ip_network("10.1.0.0/16"), ip_network("172.17.128.0/20"), ip_network("fd01::/64"), ip_network("fd02:0:0:f0::/60")]),
     addresses=[ip_address("192.168.7.10"), ip_address("fd77::10")],
     domains=[from_text("corp.test"), from_text(".")],
     nat64=[
@@ -75,7 +75,7 @@ def test_every_form_of_an_address_in_every_section(address, network, section):
 def test_prefix_of_forty_bits():
     # RFC 6052 section 2.2: 24 bits of the address before the octet that is left out, 8 behind.
     address = ip_address(ip_address("2001:db8::").packed[:5] + bytes([10, 1, 2, 0, 3]) + bytes(6))
-    protected = Protected([ip_network("10.1.0.0/16")], nat64=[IPv6Network("2001:db8::/40")])
+    protected = Protected(OwnNetworks([ip_network("10.1.0.0/16")]), nat64=[IPv6Network("2001:db8::/40")])
     assert protected.look(received(response(answer=[("www.example.test.", 60, "IN", "AAAA", str(address))]))).network == "10.1.2.3"
 
 
@@ -213,7 +213,7 @@ async def test_answer_is_looked_at_once_for_all_and_again_when_networks_change(w
     for number in range(5):
         world.ask("a.test", use_edns=0, options=[dns.edns.GenericOption(10, bytes([number]) * 8)])
     assert len(looks) == 1
-    world.service.protect(Protected([ip_network("10.5.0.0/16")]))
+    world.service.protect(Protected(OwnNetworks([ip_network("10.5.0.0/16")])))
     world.client.replies.forget_all()
     assert answered(world, ("a.test.", "A", "10.5.0.1"), name="a.test").rcode() == dns.rcode.REFUSED
 

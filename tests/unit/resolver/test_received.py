@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resolver.engine import received as module
-from resolver.engine.rebinding import NOTHING, Protected
+from resolver.engine.rebinding import NOTHING, OwnNetworks, Protected
 from resolver.engine.received import is_negative, orders, render, take_apart
 from resolver.engine.request import screen
 from resolver.errors import DecodeError
@@ -143,7 +143,7 @@ def test_answer_is_not_authoritative_and_has_the_clients_spelling():
     assert reply.question[0].name.to_text() == "WWW.example.TEST."
 
 
-PROTECTED = Protected([ip_network("10.1.0.0/16"), ip_network("172.17.0.0/16"), ip_network("fd01::/64")])
+PROTECTED = Protected(OwnNetworks([ip_network("10.1.0.0/16"), ip_network("172.17.0.0/16"), ip_network("fd01::/64")]))
 
 
 @pytest.mark.parametrize(

@@ -247,3 +247,14 @@ def test_size_counts_what_the_memory_really_takes(count):
     tracemalloc.stop()
     assert taken <= cache.size
     assert cache.size < 2 * taken
+
+
+def test_all_caches_that_have_replies_forget_them():
+    memory, caches = ReplyMemory(1 << 20), [ReplyCache() for _ in range(3)]
+    for cache in caches[:2]:
+        memory.take(cache, cache.put(b"id" + bytes(10) + b"x", 1, Reply([bytes(20)])))
+    assert [len(cache.by_octets) for cache in caches] == [1, 1, 0]
+    memory.forget_all()
+    assert [len(cache.by_octets) for cache in caches] == [0, 0, 0]
+    # Afterwards nobody has any, so nobody is asked to.
+    assert not [*memory._caches]

@@ -17,7 +17,7 @@ from resolver.engine.exchange import Done, GiveUp
 from resolver.engine.explain import Trace, explain, source
 from resolver.engine.loop_probes import LoopProbes
 from resolver.engine.query_policy import Refusal
-from resolver.engine.rebinding import Protected
+from resolver.engine.rebinding import OwnNetworks, Protected
 from resolver.engine.upstream import Upstream, UpstreamSet
 from resolver.engine.upstream_health import UpstreamHealth
 from resolver.engine.view import AttachedZone, View
@@ -272,7 +272,7 @@ async def test_without_upstreams_external_names_are_refused_with_the_reason():
 @pytest.mark.parametrize("allowed", [False, True])
 async def test_answers_that_point_into_our_networks(allowed):
     world = World(allows_rebinding=allowed)
-    world.service.protect(Protected([ip_network("10.1.0.0/16")]))
+    world.service.protect(Protected(OwnNetworks([ip_network("10.1.0.0/16")])))
     for _ in range(2):
         world.ask("evil.test")
         world.pool.answer("10.1.0.9")
@@ -293,7 +293,7 @@ async def test_answers_that_point_into_our_networks(allowed):
     [(Upstream("10.1.0.53"), True), (Upstream("127.0.0.1", sandbox_id="s"), True), (Upstream("127.0.0.1"), False)],
 )
 async def test_servers_of_ours_may_point_to_us(world, server, trusted):
-    world.service.protect(Protected([ip_network("10.1.0.0/16")]))
+    world.service.protect(Protected(OwnNetworks([ip_network("10.1.0.0/16")])))
     world.ask("intra.test")
     (octets, results), world.pool.asked = world.pool.asked[0], []
     made = dns.message.make_response(dns.message.from_wire(octets))
@@ -515,7 +515,7 @@ async def test_coalesced_limited_and_refused_at_once(world, monkeypatch):
 
 
 async def test_blocked_answer_is_explained(world):
-    world.service.protect(Protected([ip_network("192.0.2.0/28")]))
+    world.service.protect(Protected(OwnNetworks([ip_network("192.0.2.0/28")])))
     assert world.explain("a.test")[0][-1] == "the answer points into a network of this host, and was replaced by REFUSED"
 
 

@@ -15,8 +15,10 @@ def test_what_contains_a_network():
         assert subnets.containing(ip_network(other)) is None
 
 
-def test_all_are_replaced():
-    subnets = Subnets([WIDE])
-    subnets.swap([NARROW])
+def test_one_that_two_networks_have_goes_with_the_second_of_them():
+    subnets = Subnets([WIDE, WIDE, NARROW])
+    subnets.discard(WIDE)
+    assert subnets.containing(WIDE) == WIDE
+    subnets.discard(WIDE)
     assert subnets.containing(WIDE) is None
     assert subnets.containing(NARROW) == NARROW
