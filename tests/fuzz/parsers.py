@@ -224,7 +224,7 @@ def dumps(octets: bytes) -> None:
     followed = notices.HostNotices()
     followed.know([read])
     expected = notices.Expectations()
-    expected._links[read.name] = notices.ExpectedLink(notices.Concern(notices.Part.NETWORK, "n"), master="br0")
+    expected._ports[read.name] = notices.ExpectedLink(notices.Concern(notices.Part.NETWORK, "n"), master="br0")
     followed.concerns([link, link[:4] + struct.pack("=H", 17) + link[6:]], expected)
     route = (
         link[:16]
