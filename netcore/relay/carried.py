@@ -107,7 +107,7 @@ class Carried:
         self._loop = asyncio.get_running_loop()
         self.over: asyncio.Future[None] = self._loop.create_future()
         self.last = self._loop.time()
-        up, down = (pipes[:2], pipes[2:4]) if pipes else (_pipe(), _pipe())
+        up, down = (pipes[:2], pipes[2:4]) if pipes else _two_pipes()
         self._watched: set[tuple[socket.socket, bool]] = set()
         self._client = client
         self._backend = backend
@@ -179,6 +179,16 @@ class Carried:
             if direction.is_large and direction.large_pipes is not None:
                 direction.is_large = False
                 direction.large_pipes.left += 1
+
+
+def _two_pipes() -> tuple[tuple[int, int], tuple[int, int]]:
+    first = _pipe()
+    try:
+        return first, _pipe()
+    except OSError:
+        for end in first:
+            os.close(end)
+        raise
 
 
 def _pipe() -> tuple[int, int]:

@@ -51,6 +51,11 @@ class Shares:
         self._count += 1
         return True
 
+    def keep(self, source: str) -> None:
+        """Count a place that *source* has had before these shares were made, whatever its share would be now."""
+        self._taken[source] = self._taken.get(source, 0) + 1
+        self._count += 1
+
     def give_back(self, source: str) -> None:
         """Note that *source* has one place less."""
         self._count -= 1
@@ -81,6 +86,11 @@ class PlacesOfPort:
             self._of_port.give_back(source)
         self._refused()
         return False
+
+    def keep(self, source: str) -> None:
+        """Count a place that *source* has had under an earlier daemon."""
+        self._of_port.keep(source)
+        self._of_all.keep(self._sandbox)
 
     def give_back(self, source: str) -> None:
         """Note that *source* has one place less."""

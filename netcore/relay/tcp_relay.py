@@ -118,11 +118,12 @@ class TcpRelay:
         for group, by_number in found.items():
             names = [f"{group}/{number}" for number in by_number]
             source = _source_of(by_number.get("0"))
-            if source is None or len(by_number) < DESCRIPTORS or not self._places.take(source):
+            if source is None or len(by_number) < DESCRIPTORS:
                 self._kept.forget(names)
                 for descriptor in by_number.values():
                     os.close(descriptor)
                 continue
+            self._places.keep(source)
             ordered = [by_number[str(number)] for number in range(DESCRIPTORS)]
             carried = Carried(socket.socket(fileno=ordered[0]), socket.socket(fileno=ordered[1]), ordered[2:])
             carried.begin()

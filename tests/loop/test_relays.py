@@ -170,6 +170,18 @@ def test_whoever_has_several_sources_leaves_some_to_others():
     assert taken == [512, 256, 128, 64, 32]
 
 
+def test_what_is_carried_already_keeps_its_place_whatever_its_share_is_now():
+    of_port, of_all = Shares(2, 4), Shares(99, 8)
+    made = places(of_port, of_all)
+    for _ in range(4):
+        made.keep("a")
+    assert not made.take("a")
+    assert not made.take("b")
+    for _ in range(3):
+        made.give_back("a")
+    assert made.take("b")
+
+
 @pytest.mark.parametrize(("descriptors", "connections", "clients"), [(1 << 20, 8192, 8192), (4096, 256, 512), (256, 16, 32), (8, 1, 1)])
 def test_relays_leave_half_of_the_descriptors_to_the_rest(descriptors, connections, clients):
     assert most(descriptors) == {Kind.CONNECTIONS: connections, Kind.CLIENTS: clients}
