@@ -23,7 +23,7 @@ class Ledger:
         self._most = most
         self._counts: dict[Kind, Callable[[], int]] = {}
         self._refused = dict.fromkeys(Kind, 0)
-        self._client, self._at = "", 0.0
+        self._client, self._kind, self._at = "", Kind.CONNECTIONS, 0.0
         self._told: Told[tuple[Kind, str]] = Told(limits.WAY_OUT_TOLD_AGAIN)
         self._loop = asyncio.get_running_loop()
         self._clock: asyncio.TimerHandle | None = None
@@ -41,7 +41,7 @@ class Ledger:
     def refused(self, kind: Kind, client: str) -> None:
         """Note that something of *client* was refused, because it has as much as it may have."""
         self._refused[kind] += 1
-        self._client, self._at = client, self._loop.time()
+        self._client, self._kind, self._at = client, kind, self._loop.time()
         self.changed()
         if self._told.is_due((kind, client), self._at):
             log.warning("a sandbox has its share of the way out client=%s %s=%d", client, kind.value, self._most[kind])
@@ -52,5 +52,5 @@ class Ledger:
         # Nobody reads half of it.
         with contextlib.suppress(OSError):
             new = self._path.with_suffix(".new")
-            new.write_bytes(encode(Report(carried, self._most, self._refused, self._client, self._at)))
+            new.write_bytes(encode(Report(carried, self._most, self._refused, self._client, self._kind, self._at)))
             new.replace(self._path)

@@ -103,6 +103,7 @@ class PingWayOut:
         sock, _ = self._sockets.pop(key)
         del self._last[key]
         self._places.ended(key)
+        self._ledger.changed()
         self._loop.remove_reader(sock.fileno())
         sock.close()
 

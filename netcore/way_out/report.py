@@ -19,20 +19,21 @@ class Kind(Enum):
 class Report(NamedTuple):
     """*most*: as many as there is room for at once. *refused*: since the way out began.
 
-    *client*, *at*: whose was refused last, and when, in seconds of the monotonic clock.
+    *client*, *kind*, *at*: whose was refused last, what it was, and when, in seconds of the monotonic clock.
     """
 
     carried: Mapping[Kind, int]
     most: Mapping[Kind, int]
     refused: Mapping[Kind, int]
     client: str
+    kind: Kind
     at: float
 
 
 def encode(report: Report) -> bytes:
     """Return *report* as it is written."""
     counts = {name: {kind.value: count for kind, count in getattr(report, name).items()} for name in ("carried", "most", "refused")}
-    return json.dumps({**counts, "client": report.client, "at": report.at}).encode()
+    return json.dumps({**counts, "client": report.client, "kind": report.kind.value, "at": report.at}).encode()
 
 
 def decode(octets: bytes) -> Report | None:
@@ -40,6 +41,6 @@ def decode(octets: bytes) -> Report | None:
     try:
         told = json.loads(octets)
         carried, most, refused = ({kind: int(told[name][kind.value]) for kind in Kind} for name in ("carried", "most", "refused"))
-        return Report(carried, most, refused, str(told["client"]), float(told["at"]))
+        return Report(carried, most, refused, str(told["client"]), Kind(told["kind"]), float(told["at"]))
     except (ValueError, KeyError, TypeError):
         return None

@@ -86,6 +86,7 @@ class UdpWayOut:
     def _ended(self, key: _Key) -> None:
         del self._flows[key]
         self._places.ended(key)
+        self._ledger.changed()
 
     def _expire(self) -> None:
         now = self._loop.time()

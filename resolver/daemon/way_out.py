@@ -58,5 +58,8 @@ class WayOut:
 
 def told(report: Report, sandbox: str) -> str:
     """Return the line about what was refused last, of *sandbox*, "" if it is gone. Pure."""
-    counts = ", ".join(f"{count} {_WORDS[kind]} of {report.most[kind]} at once" for kind, count in report.refused.items() if count)
-    return f"the way out refused some of {sandbox or report.client}, which has its share: {counts}; see docs/limits.md"
+    kind = report.kind
+    return (
+        f"the way out refused {_WORDS[kind]} of {sandbox or report.client}, which has its share of {report.most[kind]} at once; since it "
+        f"began it refused {report.refused[kind]}, of all sandboxes; see docs/limits.md"
+    )

@@ -185,7 +185,7 @@ def test_in_a_crowd_a_client_keeps_its_share_of_what_is_silent(places):
 
 def test_what_the_way_out_tells_is_read_as_it_was():
     counts = [{kind: number + place for place, kind in enumerate(Kind)} for number in (1, 10, 20)]
-    told = Report(*counts, client="10.0.0.2", at=1.5)
+    told = Report(*counts, client="10.0.0.2", kind=Kind.PINGS, at=1.5)
     assert report.decode(report.encode(told)) == told
     assert report.decode(b"{") is None
     assert report.decode(b"[]") is None
