@@ -157,10 +157,15 @@ def _init(start: _Start, descriptors: _Descriptors, groups: tuple[str, ...]) -> 
         mounts.prepare(sandbox, own_processes=True)
         if not os.read(descriptors.release, 1):
             os._exit(FAILED)
+        given = start.given
+        if not given.may_type:
+            # This process first, for the command may have the right to trace it. The command inherits the filter.
+            rights.filter_terminal()
+            given = given._replace(may_type=True)
         child = os.fork()
         if child == 0:
             start.prepare()
-            rights.take(start.given if start.confining is None else rights.of_bubblewrap(start.given))
+            rights.take(given if start.confining is None else rights.of_bubblewrap(given))
             execute(start.command, start.environment, start.directory, descriptors.report, _confinement(start))
     except BaseException as error:
         os.write(descriptors.report, str(error).encode())

@@ -94,7 +94,7 @@ def take(given: Rights) -> None:
     _close_descriptors(given.descriptors)
     if given.may_gain and not given.may_type:
         # Now that it has the right to: without it only who gains nothing may.
-        _filter_terminal()
+        filter_terminal()
     _drop_from_bounds(given.capabilities)
     for resource, soft, hard in given.limits:
         _set_limit(resource, soft, hard)
@@ -105,7 +105,7 @@ def take(given: Rights) -> None:
     if not given.may_gain:
         check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "giving up new privileges")
         if not given.may_type:
-            _filter_terminal()
+            filter_terminal()
 
 
 def take_or_report(given: Rights, report: int, code: int) -> None:
@@ -117,7 +117,7 @@ def take_or_report(given: Rights, report: int, code: int) -> None:
         os._exit(code)
 
 
-def _filter_terminal() -> None:
+def filter_terminal() -> None:
     """Keep this process and all that it starts from typing into the terminal; a kernel without filters of system calls can't."""
     octets = terminal_filter.program()
     instructions = ctypes.create_string_buffer(octets, len(octets))

@@ -42,6 +42,9 @@ _WAYS_IN = (
     _WayIn(0xC000_00B7, (29,)),  # arm64
     _WayIn(0x4000_0028, (54,)),  # arm
     _WayIn(0xC000_00F3, (29,)),  # riscv64
+    _WayIn(0x4000_00F3, (29,)),  # riscv32
+    _WayIn(0xC000_0102, (29,)),  # loongarch64
+    _WayIn(0xC000_0015, (54,)),  # ppc64le
     _WayIn(0x8000_0016, (54,)),  # s390x
     _WayIn(0x0000_0016, (54,)),  # s390
 )

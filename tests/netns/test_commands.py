@@ -207,6 +207,11 @@ def test_a_command_does_not_type_into_the_callers_terminal(lab, words):
     assert typed(done.stdout) == {"EPERM"}
 
 
+def test_the_process_that_a_command_might_trace_does_not_type_either(lab):
+    done = lab.berth("run", "--cap-add", "SYS_PTRACE", "--", "grep", "-h", "^Seccomp:", "/proc/1/status", "/proc/self/status")
+    assert done.stdout.split() == ["Seccomp:", "2"] * 2
+
+
 def test_without_the_filter_a_command_types_if_the_kernel_lets_it(lab):
     unfiltered = ("run", "--security-opt", "seccomp=unconfined", "--", "python3", "-c", TYPE)
     done = lab.run(*ON_A_TERMINAL, sys.executable, "-m", "resolver", *unfiltered)

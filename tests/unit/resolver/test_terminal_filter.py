@@ -9,6 +9,7 @@ from resolver.isolation.rights import may_type
 from resolver.isolation.terminal_filter import ALLOW, DENY, TIOCLINUX, TIOCSTI, X32
 
 X86_64, I386, ARM64, ARM, RISCV64, S390X, PPC64LE = 0xC000003E, 0x40000003, 0xC00000B7, 0x40000028, 0xC00000F3, 0x80000016, 0xC0000015
+RISCV32, LOONGARCH64, MIPS = 0x400000F3, 0xC0000102, 0x00000008
 
 
 def decide(architecture, number, command):
@@ -32,6 +33,7 @@ def decide(architecture, number, command):
 
 IOCTL = [
     (X86_64, 16), (X86_64, 514), (X86_64, X32 | 514), (X86_64, X32 | 16), (I386, 54), (ARM64, 29), (ARM, 54), (RISCV64, 29), (S390X, 54),
+    (PPC64LE, 54), (RISCV32, 29), (LOONGARCH64, 29),
 ]  # fmt: skip
 
 
@@ -44,9 +46,7 @@ def test_typing_is_refused_by_each_way_into_the_kernel(architecture, number):
         assert decide(architecture, number, command) == ALLOW
 
 
-@pytest.mark.parametrize(
-    ("architecture", "number"), [(X86_64, 54), (I386, 16), (ARM64, 54), (ARM, 29), (PPC64LE, 54), (X86_64, 0xFFFF_FFFF)]
-)
+@pytest.mark.parametrize(("architecture", "number"), [(X86_64, 54), (I386, 16), (ARM64, 54), (ARM, 29), (MIPS, 54), (X86_64, 0xFFFF_FFFF)])
 def test_other_calls_are_not_looked_at(architecture, number):
     assert decide(architecture, number, TIOCSTI) == ALLOW
 
