@@ -32,6 +32,8 @@ _START_TIMEOUT = 20.0
 """Seconds for a daemon to answer; the last one may have to end before."""
 _ENDED = "it ended, because nobody needed it or somebody stopped it"
 """Of a daemon that was not wanted any more in the moment in which it was asked for again: the next one is."""
+_ENDS = 3
+"""After so many of them in a row it is something else, such as a daemon that listens elsewhere."""
 _LOOK = 0.01
 
 
@@ -119,12 +121,16 @@ def start_daemon() -> None:
         hint = "; set BERTH_RUN_DIR to a directory that you may write to" if error.errno in (errno.EACCES, errno.EPERM) else ""
         raise Refused(f"{directory}: {error.strerror}{hint}") from error
     end = time.monotonic() + _START_TIMEOUT
+    ended = 0
     with log:
         while True:
             reason = _try_to_start(log, directory, end)
             if reason is None:
                 return
-            is_starting_or_ending = reason == _ENDED or (TAKEN in reason and not is_elsewhere(reason, os.uname().nodename, directory))
+            ended += reason == _ENDED
+            is_starting_or_ending = (reason == _ENDED and ended < _ENDS) or (
+                TAKEN in reason and not is_elsewhere(reason, os.uname().nodename, directory)
+            )
             if not is_starting_or_ending or time.monotonic() > end:
                 raise Refused(f"no daemon could be started: {reason}")
             time.sleep(_LOOK)
