@@ -67,6 +67,9 @@ else:
                 values = map(given.__getitem__, cls._fields)
             return tuple.__new__(cls, values)
 
+        def __getnewargs__(self):
+            return tuple(self)
+
         def __repr__(self):
             return f"{type(self).__name__}({', '.join(f'{field}={value!r}' for field, value in self._asdict().items())})"
 
@@ -121,7 +124,9 @@ def read_json(text: str | bytes) -> Any:
 
 def write_json(value: Any) -> str:
     """Return *value* as JSON, as `json.dumps` does by default."""
-    return "".join(_write(value, 0))
+    # A new one each time: it remembers what it is in, to find circles.
+    write = _json.make_encoder({}, _refuse, _json.encode_basestring_ascii, None, ": ", ", ", False, False, True)
+    return "".join(write(value, 0))
 
 
 def _refuse(value: object) -> Any:
@@ -129,4 +134,3 @@ def _refuse(value: object) -> Any:
 
 
 _scan = _json.make_scanner(_AsJsonHas)  # type: ignore[arg-type]  # its attributes are all it needs
-_write = _json.make_encoder({}, _refuse, _json.encode_basestring_ascii, None, ": ", ", ", False, False, True)

@@ -1,5 +1,6 @@
 """What stands in for modules of the standard library: it does what they do."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -37,6 +38,7 @@ def test_a_named_tuple_is_a_tuple_with_names():
     assert point._replace(y=5) == Point(1, 5, ("a",))
     assert point._asdict() == {"x": 1, "y": 2, "names": ("a",)}
     assert repr(point) == "Point(x=1, y=2, names=('a',))"
+    assert copy.copy(point) == copy.deepcopy(point) == point
     match point:
         case Point(x, y):
             assert (x, y) == (1, 2)
@@ -102,3 +104,11 @@ def test_it_loads_next_to_nothing():
 @pytest.mark.parametrize(("written", "meant"), [("/a", "/a"), (r"/a\040b", "/a b"), (r"\134040\011x", "\\040\tx"), (r"/a\012", "/a\n")])
 def test_paths_of_mounts_are_read_as_the_kernel_writes_them(written, meant):
     assert _without_escapes(written) == meant
+
+
+def test_what_could_not_be_written_can_be_written_later():
+    content = {"a": [object()]}
+    with pytest.raises(TypeError):
+        write_json(content)
+    content["a"].clear()
+    assert write_json(content) == '{"a": []}'
