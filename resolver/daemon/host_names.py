@@ -26,6 +26,14 @@ _TTL = 5
 """Of the records of the zone itself, in seconds."""
 
 
+_Place = tuple[str, str]
+"""Name and id of a network: an overlay may have the name of a network of this host."""
+
+
+def _place(gateway: GatewayResolver) -> _Place:
+    return gateway.network.name, gateway.network.id
+
+
 def are_shown(network: Network) -> bool:
     """Return whether the host finds the names of *network*."""
     wanted = network.common.host_names
@@ -42,7 +50,7 @@ class HostNames:
         self._suffix = names.from_text(config.suffix)
         self._short_names = config.host_short_names
         self._address = parse_host_listen(config.host_listen)[0] if config.host_listen else None
-        self._shown: list[tuple[str, AttachedZone]] = []
+        self._shown: list[tuple[_Place, AttachedZone]] = []
         self._subnets = Subnets()
         self.on_change: Callable[[], None] = lambda: None
         self.client = Client(View(suffix=self._suffix))
@@ -53,20 +61,20 @@ class HostNames:
         lost, found = ([gateway for gateway in gateways if are_shown(gateway.network)] for gateways in (gone, came))
         for gateway in lost:
             gateway.zone.watchers -= {self, self.client}
-            del self._shown[self._place(gateway)]
+            del self._shown[self._position(gateway)]
             for pool in gateway.network.pools:
                 self._subnets.discard(pool.subnet)
         for gateway in found:
             gateway.zone.watchers |= {self, self.client}
-            self._shown.insert(self._place(gateway), (gateway.network.name, AttachedZone(gateway.zone)))
+            self._shown.insert(self._position(gateway), (_place(gateway), AttachedZone(gateway.zone)))
             for pool in gateway.network.pools:
                 self._subnets.add(pool.subnet)
         if lost or found:
             self.on_change()
             self._show()
 
-    def _place(self, gateway: GatewayResolver) -> int:
-        return bisect_left(self._shown, gateway.network.name, key=itemgetter(0))
+    def _position(self, gateway: GatewayResolver) -> int:
+        return bisect_left(self._shown, _place(gateway), key=itemgetter(0))
 
     def _show(self) -> None:
         if self._address is None:

@@ -28,6 +28,8 @@ class ServedNetworks(dict[NetworkId, GatewayResolver]):
         self.own = OwnNetworks()
         self.zones = KnownZones()
         self.by_name: dict[str, Network] = {}
+        # An overlay may have the name of a network of this host.
+        self._named: dict[str, dict[NetworkId, Network]] = {}
         self._addresses: Counter[str] = Counter()
         self.addresses = self._addresses.keys()
         self._wanted_names: Counter[str] = Counter()
@@ -37,6 +39,7 @@ class ServedNetworks(dict[NetworkId, GatewayResolver]):
         network = gateway.network
         self[network.id] = gateway
         self.zones.add(gateway.zone)
+        self._named.setdefault(network.name, {})[network.id] = network
         self.by_name[network.name] = network
         self._addresses.update(gateway.addresses)
         self._wanted_names.update({*network.common.names_from})
@@ -51,8 +54,12 @@ class ServedNetworks(dict[NetworkId, GatewayResolver]):
             return None
         network = gateway.network
         self.zones.discard(gateway.zone)
-        if self.by_name.get(network.name) is network:
-            del self.by_name[network.name]
+        others = self._named[network.name]
+        del others[network.id]
+        if others:
+            self.by_name[network.name] = next(reversed(others.values()))
+        else:
+            del self._named[network.name], self.by_name[network.name]
         _take(self._addresses, gateway.addresses)
         _take(self._wanted_names, {*network.common.names_from})
         for pool in network.pools:

@@ -1,5 +1,6 @@
 """What the host finds: names of networks below the suffix and their addresses, as a zone of the world's DNS; nothing else."""
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from types import SimpleNamespace
 
@@ -165,6 +166,16 @@ def test_networks_and_names_that_change_are_followed():
     host.names.change([FRONT], [BACK])
     assert host.found("www.front.berth.internal.") == "NXDOMAIN"
     assert host.client not in FRONT.zone.watchers
+
+
+def test_of_two_networks_with_one_name_the_one_that_goes_is_forgotten():
+    local = gateway("twice", "10.4.0.0/24", (["local"], ["10.4.0.2"]))
+    other = gateway("twice", "10.5.0.0/24", (["far"], ["10.5.0.2"]))
+    other.network = replace(other.network, id="zzz")
+    for first, second, gone, stays in ((local, other, local, ["far"]), (other, local, other, ["local"]), (local, other, other, ["local"])):
+        host = Host(first, second)
+        host.names.change([gone], [])
+        assert [name for name in ("local", "far") if host.found(f"{name}.twice.berth.internal.") != "NXDOMAIN"] == stays
 
 
 def test_a_probe_for_loops_that_comes_by_the_hosts_name_server_is_none():

@@ -1,5 +1,6 @@
 """What all networks together are follows each one that comes or goes."""
 
+from dataclasses import replace
 from ipaddress import ip_address
 from types import SimpleNamespace
 
@@ -62,3 +63,16 @@ def test_what_all_of_them_are(actions):
         assert dict(made) == known
         assert {*made.addresses} == {address for served in known.values() for address in served.addresses}
         assert made.by_name == {served.network.name: served.network for served in known.values()}
+
+
+def test_one_that_shares_its_name_takes_nothing_along():
+    local = gateway("a", "10.1.0.0/16")
+    overlay = GatewayResolver(replace(local.network, id="overlay"), local.zone, SimpleNamespace(), ("other",))
+    made = ServedNetworks()
+    made.put(local)
+    made.put(overlay)
+    assert made.by_name == {"a": overlay.network}
+    made.drop("overlay")
+    assert made.by_name == {"a": local.network}
+    made.drop(local.network.id)
+    assert made.by_name == {}
