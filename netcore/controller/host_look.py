@@ -121,13 +121,15 @@ class HostLook:
     async def _look(self) -> None:
         self.changes.begin_look()
         look = None
+        # As they are now: one that goes meanwhile was ours when it was looked at.
+        own = frozenset(self._own)
         try:
-            look = await self._workers.run(lambda: _look(self._own, self._settings, self._outside))
+            look = await self._workers.run(lambda: _look(own, self._settings, self._outside))
         finally:
             if look is None:
                 self.changes.look_failed()
-        self.changes.looked(look.snapshot)
-        addresses = (*_addresses(look.snapshot, self._own), *(subnet.network_address for subnet in look.outside))
+        self.changes.looked(look.snapshot, own)
+        addresses = (*_addresses(look.snapshot, own), *(subnet.network_address for subnet in look.outside))
         if addresses != self._addresses:
             self._addresses = addresses
             self._on_addresses(addresses)

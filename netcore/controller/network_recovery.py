@@ -149,8 +149,8 @@ async def _retry(controller: Controller, network: Network) -> None:
             await controller.workers.run(
                 lambda: parts.executor.apply(leftovers.repair_steps(observe(wanted, controller.netns_path), wanted))
             )
-        await parts.uplinks.need(network)
-        parts.writer.put_network(network)
+            await parts.uplinks.need(network)
+            parts.writer.put_network(network)
         parts.addresses.adopt(network)
         if network.is_overlay:
             await parts.overlays.resume(network)

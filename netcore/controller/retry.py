@@ -79,9 +79,10 @@ async def _complete(controller: Controller, identity: SandboxId) -> Sandbox | No
         if identity not in state.sandboxes:
             return None
         sandbox = state.sandboxes[identity]
+        # On the loop: what is known of the state belongs to it.
+        wanted = state.objects_of(sandbox, state.endpoints[identity])
 
         def body() -> Sequence[tuple[Step, Exception]]:
-            wanted = state.objects_of(sandbox, state.endpoints[identity])
             steps = leftovers.repair_steps(observe(wanted, controller.netns_path), wanted)
             return parts.executor.attempt(leftovers.without_elements(steps)).failed
 

@@ -85,15 +85,15 @@ class HostChanges:
         index = self._by_name.get(name)
         return self._snapshot.links[index] if self._snapshot is not None and index is not None else None
 
-    def looked(self, snapshot: HostSnapshot) -> None:
-        """Take *snapshot* for what is there now. The look began after the last `is_outdated`."""
+    def looked(self, snapshot: HostSnapshot, ours: Collection[str]) -> None:
+        """Take *snapshot* for what is there now. The look began after the last `is_outdated`, with links of *ours*."""
         self._by_name = {link.name: index for index, link in snapshot.links.items()}
         self._with_part = None
-        ours = {self._by_name[name] for name in self._ours if name in self._by_name}
+        own = {self._by_name[name] for name in ours if name in self._by_name}
         self._snapshot = replace(
             snapshot,
-            addresses=tuple((index, address) for index, address in snapshot.addresses if index not in ours),
-            routes=tuple(route for route in snapshot.routes if route.link not in ours and not _says_nothing(route)),
+            addresses=tuple((index, address) for index, address in snapshot.addresses if index not in own),
+            routes=tuple(route for route in snapshot.routes if route.link not in own and not _says_nothing(route)),
         )
 
     def expect(self, link: str) -> None:

@@ -112,6 +112,6 @@ class KnownNetworks(Collection[Network]):
 def _link_of(network: Network) -> AttachedLink | None:
     try:
         return drivers.of(network).host_link(network)
-    except Unavailable:
-        # Made by a driver that this process lacks: it is set aside.
+    except (Unavailable, AssertionError, AttributeError, LookupError, TypeError, ValueError):
+        # Made by a driver that this process lacks, or recorded with options of another one: it is set aside.
         return None

@@ -73,8 +73,12 @@ class Poller:
 
     def answer_waiting(self) -> None:
         """Serve the sockets that are ready, in the middle of other work on the loop that would keep them waiting."""
-        if not self._running:
+        if self._running:
+            return
+        try:
             self._round()
+        except Exception as error:
+            self._loop.call_exception_handler({"message": "a query was not answered", "exception": error})
 
     def _round(self) -> None:
         """Serve the sockets that are ready. A few times over: polling again is cheaper than a turn of the loop."""

@@ -17,7 +17,7 @@ def go(text):
 
 def look_again():
     changes.begin_look()
-    changes.looked(look())
+    changes.looked(look(), ())
 
 go("ip link add lan0 type veth peer name lan1; ip link set lan0 up; ip link set lan1 up; ip addr add 192.0.2.1/24 dev lan0; sleep 0.5")
 changes = HostChanges()

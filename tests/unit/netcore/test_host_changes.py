@@ -45,7 +45,7 @@ def changes(monkeypatch):
     made = HostChanges()
     made.start()
     made.begin_look()
-    made.looked(HostSnapshot(links={2: read_link(link("eth0", index=2))}, addresses=(), routes=(), tables=frozenset()))
+    made.looked(HostSnapshot(links={2: read_link(link("eth0", index=2))}, addresses=(), routes=(), tables=frozenset()), ())
     return made
 
 
@@ -80,7 +80,7 @@ def test_nothing_of_a_link_that_came_and_left_within_a_burst_is_read_in_full(cha
 
 def test_each_word_on_a_link_with_an_address_counts(changes, read):
     interface = ip_interface("192.0.2.1/24")
-    changes.looked(replace(changes.snapshot, addresses=((2, interface),)))
+    changes.looked(replace(changes.snapshot, addresses=((2, interface),)), ())
     # Its routes went with its being down.
     assert hear(changes, link("eth0", index=2, up=False), link("eth0", index=2))
     assert len(read) == 2

@@ -139,3 +139,10 @@ def test_networks_by_what_they_have(actions):
                 if taken.subnet.version == subnet.version and taken.subnet.overlaps(subnet)
             }  # fmt: skip
             assert {one.id for one in made.overlapping(subnet)} == overlapping
+
+
+def test_a_network_whose_record_makes_no_sense_has_no_link():
+    # It is set aside, but is there while what was on it is removed.
+    known = KnownNetworks()
+    known.put(replace(bridge_network("n"), driver="macvlan"))
+    assert not known.own_links
