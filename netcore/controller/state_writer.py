@@ -84,6 +84,7 @@ class StateWriter:
         self._sandboxes.pop(sandbox_id, None)
         self._endpoints.pop(sandbox_id, None)
         self.state.indexes.sandbox_changed(sandbox_id)
+        self.state.known_objects.forget(sandbox_id)
         self._changed(Concern(Part.SANDBOX, sandbox_id))
 
     def note_namespace(self, sandbox: Sandbox) -> None:

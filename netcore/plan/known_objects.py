@@ -50,6 +50,10 @@ class KnownObjects:
             del self._by_sandbox[next(iter(self._by_sandbox))]
         return objects
 
+    def forget(self, sandbox_id: SandboxId) -> None:
+        """Note that a sandbox is gone."""
+        self._by_sandbox.pop(sandbox_id, None)
+
 
 def _are_same(first: tuple[object, ...], second: tuple[object, ...]) -> bool:
     return len(first) == len(second) and all(one is other for one, other in zip(first, second, strict=True))
