@@ -29,9 +29,10 @@ DAMAGES = {
 
 async def main():
     unused: Any = None
+    names: Any = SimpleNamespace(answer_waiting=lambda: None)
     alone: Any = SimpleNamespace(state=SimpleNamespace(keys={}), sending_key=lambda: None)
     controller = assemble(
-        Settings(run_directory="/nowhere", vtep=OWN, firewall=False), unused, unused, reserved=lambda: (), clock=lambda: 0.0
+        Settings(run_directory="/nowhere", vtep=OWN, firewall=False), unused, names, reserved=lambda: (), clock=lambda: 0.0
     )
     parts, told = controller.parts, []
     network = overlay_network("secret", pool("10.40.0.0/24", "10.40.0.1"), port=4790, encrypted=True)
