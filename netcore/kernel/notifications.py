@@ -9,21 +9,19 @@ rtnetlink.h below include/uapi/linux.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import socket
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from netcore.kernel import bursts
+from netcore.classic_bpf import JUMP_IF_EQUAL, LOAD_HALF, LOAD_OCTET, RETURN, instruction
+from netcore.kernel import bursts, socket_filter
 from netcore.kernel.netlink import NETFILTER, ROUTE, XFRM, messages, open_socket
 
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _LENGTH = 1 << 16
 _RECEIVE = 1 << 21
-_ATTACH_FILTER = 26
-_LOAD_HALF, _LOAD_OCTET, _JUMP_IF_EQUAL, _RETURN = 0x28, 0x30, 0x15, 0x06
 _TYPE_AT, _FAMILY_AT = 4, 16
 _NEWLINK, _DELLINK, _DELNETCONF = 16, 17, 81
 
@@ -55,11 +53,6 @@ RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE
 RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF)."""
 
 
-def _instruction(code: int, value: int, if_equal: int = 0, otherwise: int = 0) -> bytes:
-    """Return one instruction of a filter; *if_equal*, *otherwise*: how many are skipped then."""
-    return struct.pack("=HBBI", code, if_equal, otherwise, value)
-
-
 def _loaded(type_: int) -> int:
     """Return a message type as a filter loads it, which takes it for big-endian."""
     return int.from_bytes(struct.pack("=H", type_), "big")
@@ -67,14 +60,14 @@ def _loaded(type_: int) -> int:
 
 _OF_LINKS_THEMSELVES = b"".join(
     (
-        _instruction(_LOAD_HALF, _TYPE_AT),
-        _instruction(_JUMP_IF_EQUAL, _loaded(_DELNETCONF), 5, 0),
-        _instruction(_JUMP_IF_EQUAL, _loaded(_NEWLINK), 1, 0),
-        _instruction(_JUMP_IF_EQUAL, _loaded(_DELLINK), 0, 2),
-        _instruction(_LOAD_OCTET, _FAMILY_AT),
-        _instruction(_JUMP_IF_EQUAL, socket.AF_UNSPEC, 0, 1),
-        _instruction(_RETURN, 0xFFFF_FFFF),
-        _instruction(_RETURN, 0),
+        instruction(LOAD_HALF, _TYPE_AT),
+        instruction(JUMP_IF_EQUAL, _loaded(_DELNETCONF), 5, 0),
+        instruction(JUMP_IF_EQUAL, _loaded(_NEWLINK), 1, 0),
+        instruction(JUMP_IF_EQUAL, _loaded(_DELLINK), 0, 2),
+        instruction(LOAD_OCTET, _FAMILY_AT),
+        instruction(JUMP_IF_EQUAL, socket.AF_UNSPEC, 0, 1),
+        instruction(RETURN, 0xFFFF_FFFF),
+        instruction(RETURN, 0),
     )
 )
 """Lets through what `host_changes` looks at: not what bridges and IPv6 say of links, nor that links that go lose their settings."""
@@ -108,9 +101,7 @@ class Notifications:
     def of_host(cls) -> Notifications:
         """Return a subscription to `HOST`, without what is said of links more than once."""
         made = cls(*HOST)
-        memory = ctypes.create_string_buffer(_OF_LINKS_THEMSELVES, len(_OF_LINKS_THEMSELVES))
-        program = struct.pack("@HP", len(_OF_LINKS_THEMSELVES) // 8, ctypes.addressof(memory))
-        made._socket.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, program)
+        socket_filter.attach(made._socket, _OF_LINKS_THEMSELVES)
         return made
 
     def fileno(self) -> int:

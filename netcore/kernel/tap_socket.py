@@ -5,15 +5,15 @@ What is sent goes to the guest alone, past the bridge. Spec: packet(7), socket(7
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import socket
 import struct
 
+from netcore.kernel import socket_filter
 from netcore.taps import frames
 
 _ETH_ALL = 0x0003
-_SO_ATTACH_FILTER, _SIOCGIFHWADDR = 26, 0x8927
+_SIOCGIFHWADDR = 0x8927
 _ROOM = 1 << 16
 MOST_WAITING = 2 * _ROOM // 512
 """Frames that wait at one socket, at most: the kernel doubles the room, and counts more than this for each (socket(7), SO_RCVBUF)."""
@@ -24,8 +24,7 @@ def opened(ifname: str) -> socket.socket:
     # It gets nothing before it is bound, and then what the filter lets through.
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, 0)
     try:
-        memory = ctypes.create_string_buffer(frames.FILTER, len(frames.FILTER))
-        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(frames.FILTER) // 8, ctypes.addressof(memory)))
+        socket_filter.attach(sock, frames.FILTER)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
         sock.bind((ifname, _ETH_ALL))
     except BaseException:

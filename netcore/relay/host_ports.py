@@ -8,22 +8,21 @@ threads.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import socket
-import struct
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from netcore import limits
+from netcore.classic_bpf import RETURN, instruction
 from netcore.edge.connection import Edge
 from netcore.errors import Conflict, Unavailable
 from netcore.keeper.kept_sockets import KeptSockets
-from netcore.kernel import bound_ports, host, netns
+from netcore.kernel import bound_ports, host, netns, socket_filter
 from netcore.model import DNS_PORT, IPAddress, PortMapping
 from netcore.plan.port_allocation import Binding
 
-_BPF_RETURN, _SO_ATTACH_FILTER, _SO_DETACH_FILTER, _IP_FREEBIND = 0x06, 26, 27, 15
+_IP_FREEBIND = 15
 _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 _Port = tuple[int, str, IPAddress | None, int]
@@ -137,7 +136,7 @@ class HostPorts:
         if hold is None or hold.sock is None:
             return None
         with contextlib.suppress(FileNotFoundError):
-            hold.sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+            socket_filter.detach(hold.sock)
         hold.is_open = True
         return hold.sock
 
@@ -324,12 +323,10 @@ def _bind(
     return sock
 
 
-_RETURN_NOTHING = ctypes.create_string_buffer(struct.pack("=HBBI", _BPF_RETURN, 0, 0, 0))
-_FILTER = struct.pack("@HP", 1, ctypes.addressof(_RETURN_NOTHING))
-"""A filter of one instruction, "return 0 octets" (Linux Documentation/networking/filter.rst)."""
+_NOTHING = instruction(RETURN, 0)
 
 
 def block(sock: socket.socket) -> None:
     """Drop all packets to *sock* from now on. Of the host's TCP sockets only root may ask that (Linux 6.16): clients of a nest wait."""
     with contextlib.suppress(PermissionError):
-        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _FILTER)
+        socket_filter.attach(sock, _NOTHING)

@@ -9,6 +9,17 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from netcore.classic_bpf import (
+    JUMP_IF_EQUAL,
+    JUMP_IF_SET,
+    LOAD,
+    LOAD_HALF,
+    LOAD_HALF_BEHIND,
+    LOAD_HEADER_LENGTH,
+    LOAD_OCTET,
+    RETURN,
+    instruction,
+)
 from netcore.internet_checksum import checksum
 from netcore.taps import dhcp_message, router_advertisement
 from netcore.taps.dhcp_message import BROADCAST_FLAG, UNSPECIFIED, Kind, Message
@@ -22,27 +33,21 @@ _TTL = 64
 MOST = 1514
 """Octets of a frame that is read."""
 
-# Loads, jumps and returns of classic BPF, and the offset of what the kernel knows of a frame: whether it goes out.
-_LOAD, _LOAD_HALF, _LOAD_BYTE, _LOAD_HALF_BEHIND, _LOAD_HEADER = 0x20, 0x28, 0x30, 0x48, 0xB1
-_EQUAL, _SET, _RETURN = 0x15, 0x45, 0x06
+# Offset of what the kernel knows of a frame: whether it goes out.
 _PACKET_TYPE, _OUTGOING = 0xFFFF_F000 + 4, 4
 
 
-def _instruction(code: int, value: int, then: int = 0, otherwise: int = 0) -> bytes:
-    return struct.pack("@HBBI", code, then, otherwise, value)
-
-
 FILTER = b"".join((
-    _instruction(_LOAD, _PACKET_TYPE), _instruction(_EQUAL, _OUTGOING, 15, 0),
-    _instruction(_LOAD_HALF, 12), _instruction(_EQUAL, _IPV4, 0, 7),
-    _instruction(_LOAD_BYTE, _HEADER + 9), _instruction(_EQUAL, _UDP, 0, 11),
-    _instruction(_LOAD_HALF, _HEADER + 6), _instruction(_SET, 0x1FFF, 9, 0),
-    _instruction(_LOAD_HEADER, _HEADER), _instruction(_LOAD_HALF_BEHIND, _HEADER + 2), _instruction(_EQUAL, _SERVER_PORT, 5, 6),
-    _instruction(_EQUAL, _IPV6, 0, 5),
-    _instruction(_LOAD_BYTE, _HEADER + 6), _instruction(_EQUAL, _ICMPV6, 0, 3),
-    _instruction(_LOAD_BYTE, _HEADER + _HEADER6), _instruction(_EQUAL, router_advertisement.SOLICITATION, 0, 1),
-    _instruction(_RETURN, MOST),
-    _instruction(_RETURN, 0),
+    instruction(LOAD, _PACKET_TYPE), instruction(JUMP_IF_EQUAL, _OUTGOING, 15, 0),
+    instruction(LOAD_HALF, 12), instruction(JUMP_IF_EQUAL, _IPV4, 0, 7),
+    instruction(LOAD_OCTET, _HEADER + 9), instruction(JUMP_IF_EQUAL, _UDP, 0, 11),
+    instruction(LOAD_HALF, _HEADER + 6), instruction(JUMP_IF_SET, 0x1FFF, 9, 0),
+    instruction(LOAD_HEADER_LENGTH, _HEADER), instruction(LOAD_HALF_BEHIND, _HEADER + 2), instruction(JUMP_IF_EQUAL, _SERVER_PORT, 5, 6),
+    instruction(JUMP_IF_EQUAL, _IPV6, 0, 5),
+    instruction(LOAD_OCTET, _HEADER + 6), instruction(JUMP_IF_EQUAL, _ICMPV6, 0, 3),
+    instruction(LOAD_OCTET, _HEADER + _HEADER6), instruction(JUMP_IF_EQUAL, router_advertisement.SOLICITATION, 0, 1),
+    instruction(RETURN, MOST),
+    instruction(RETURN, 0),
 ))  # fmt: skip
 """The program that lets through what comes in for port 67 of UDP and router solicitations, and nothing that goes out."""
 

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MODULES = [path for package in ("netcore", "resolver") for path in (ROOT / package).rglob("*.py")]
 PURE = (
-    "netcore/model", "netcore/common_options", "netcore/default_route", "netcore/isolation", "netcore/limits", "netcore/internet_checksum", "netcore/tap", "netcore/taps/", "netcore/parse/", "netcore/egress/", "netcore/desired/", "netcore/drivers/", "netcore/plan/",
+    "netcore/model", "netcore/common_options", "netcore/default_route", "netcore/isolation", "netcore/limits", "netcore/internet_checksum", "netcore/classic_bpf", "netcore/tap", "netcore/taps/", "netcore/parse/", "netcore/egress/", "netcore/desired/", "netcore/drivers/", "netcore/plan/",
     "netcore/look/findings", "netcore/look/host_names", "netcore/look/client_hello", "netcore/look/http_request", "netcore/look/first_data",
     "netcore/look/segments", "netcore/look/stream", "netcore/look/refusals", "netcore/look/flow", "netcore/look/flows", "netcore/look/steps", "netcore/look/decisions",
     "netcore/way_out/packets", "netcore/way_out/report", "netcore/way_out/room", "netcore/way_out/rules",
@@ -30,7 +30,19 @@ PURE = (
 
 
 FLOORS = (
-    ("model", "common_options", "health", "isolation", "default_route", "dns_settings", "errors", "limits", "internet_checksum", "tap"),
+    (
+        "model",
+        "common_options",
+        "health",
+        "isolation",
+        "default_route",
+        "dns_settings",
+        "errors",
+        "limits",
+        "internet_checksum",
+        "classic_bpf",
+        "tap",
+    ),
     ("parse", "taps"),
     ("egress",),
     ("desired",),
