@@ -304,6 +304,7 @@ FRAME_CHAINS = f"""
     meta protocol {{ ip, ip6 }} ether daddr @confined_macs goto to_confined
   }}
   chain from_confined {{
+    meta mark set meta mark or {frame_rules.JUDGED:#x}
     ether type arp goto arp_from_confined
     icmpv6 type {{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert }} goto discovery_from_confined
     meta pkttype {{ broadcast, multicast }} drop

@@ -17,7 +17,8 @@ from netcore.desired.objects import Element, FirewallSet, Order
 from netcore.model import BridgeOptions, Endpoint, GatewayMode, IPAddress, Network
 
 MARK = 0x1000_0000
-"""Bit set on packets that our forward chain lets pass."""
+"""Bit set on packets that our forward chain lets pass. Set on what comes to the host from our bridges too, and taken off behind the
+guard table."""
 
 _HAIRPIN = 0x2000_0000
 """Bit set on packets that go back to the network they came from, by a published port."""
@@ -120,7 +121,7 @@ _CHAINS = {
     iifname @bridges udp dport @tunnels drop
     # From a port of the bridge that nobody of ours made.
     iifname @exclusive meta mark and %(known)s == 0 fib saddr type != local counter name unknown_sender drop
-    iifname @bridges meta mark and %(known)s != 0 meta mark set meta mark and %(not_known)s
+    iifname @bridges meta mark and %(of_port)s != 0 meta mark set meta mark and %(not_of_port)s
   }
   # The guard table stands between these two: it drops what the first has not marked, so all of it once our tables are gone.
   chain seen {
@@ -201,11 +202,13 @@ _CHAINS = {
 
 _MASKS = {
     "mark": MARK,
+    "unmarked": ~MARK & 0xFFFF_FFFF,
     "hairpin": _HAIRPIN,
     "seen": SEEN,
     "unseen": ~SEEN & 0xFFFF_FFFF,
     "known": frame_rules.KNOWN,
-    "not_known": ~frame_rules.KNOWN & 0xFFFF_FFFF,
+    "of_port": frame_rules.KNOWN | frame_rules.JUDGED,
+    "not_of_port": ~(frame_rules.KNOWN | frame_rules.JUDGED) & 0xFFFF_FFFF,
 }
 
 REMOVE_TABLES = "".join(f"table {family} berth {{\n}}\ndelete table {family} berth\n" for family in (INET, BRIDGE))

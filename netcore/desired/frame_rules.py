@@ -14,6 +14,10 @@ from netcore.parse.mac import interface_identifier, octets
 KNOWN = 0x0800_0000
 """Bit set on what comes by a port of ours, from the bridge's hook to the first one of the host's stack and no further."""
 
+JUDGED = 0x0080_0000
+"""The same for what is from a sandbox with egress rules, once those rules have decided about the frame. A mark of its own: while
+the ruleset is flushed, a frame may have met the chain that sets the one above and not the chain that decides."""
+
 COUNTERS = ("reserved", "tagged", "source_route", "router", "source", "unknown_port")
 """Counters of dropped frames, in the order in which they are declared."""
 

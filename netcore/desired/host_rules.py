@@ -60,6 +60,8 @@ _NEW_NEIGHBOR = (
 CHAINS = f"""
   chain input {{
     type filter hook input priority -10; policy accept;
+    # For the guard table, which drops what has met no rules because they were flushed while it was on its way.
+    iifname @bridges meta mark set meta mark or %(mark)s
     ct state established,related accept
     # A host takes what is for any of its addresses by any link. A gateway's are for its own network and the host itself.
     ip daddr @gateways4 iifname . ip daddr != @own_gateways4 jump foreign
@@ -68,6 +70,10 @@ CHAINS = f"""
     ct state new jump bounded_connections
     iifname @host_closed goto host_closed
     iifname . ether saddr @host_closed_senders goto host_closed
+  }}
+  chain input_passed {{
+    type filter hook input priority -8; policy accept;
+    iifname @bridges meta mark set meta mark and %(unmarked)s
   }}
   chain foreign {{
     iifname "lo" return

@@ -1,8 +1,11 @@
 """The guard tables: what keeps networks closed while our own firewall tables are gone, whoever flushed them.
 
-Our tables mark what comes from a bridge of ours, and what they let pass to one. `inet berth_guard` drops what lacks that
-mark. They mark each frame of a sandbox too; `bridge berth_guard` drops what lacks that mark and comes from a sandbox with
-egress rules, which those tables keep from its peers on the same bridge. It is there only if there are such sandboxes.
+Our tables mark what comes from a bridge of ours, and what they let pass from or to one, or to the host. `inet berth_guard`
+drops what lacks that mark. They mark each frame of a sandbox too; `bridge berth_guard` drops what lacks that mark and comes
+from a sandbox with egress rules, which those tables keep from its peers on the same bridge. It is there only if there are such
+sandboxes.
+Each mark is set by the chain that decides, or by a later one of the same hook: a flush may come while a packet is between two
+chains, and what has met only the first ones must not pass for judged.
 The kernel lets only the netlink socket that made a table change it (flag `owner`), and keeps it when that socket is closed
 (flag `persist`), from then on open to everybody. So the socket is kept by what outlives the daemon: see `Guard`.
 
@@ -20,7 +23,7 @@ from itertools import product
 from threading import Lock
 
 from netcore.desired.firewall import MARK, SEEN
-from netcore.desired.frame_rules import KNOWN
+from netcore.desired.frame_rules import JUDGED, KNOWN
 from netcore.errors import KernelError
 from netcore.kernel import nf_tables, nft, ruleset
 from netcore.kernel.netlink import CREATE, NETFILTER, NetlinkSocket, Request
@@ -33,6 +36,8 @@ LINKS, PORTS = "inet", "bridge"
 _SET = {LINKS: "bridges", PORTS: "ports"}
 _PRIORITY = 1001
 """Just behind the chain that marks, and before the one that takes the mark off again."""
+_INPUT_PRIORITY = -9
+"""The same, of the input hook."""
 _FRAME_PRIORITY = -290
 """Behind the chain that marks frames, and before bridge-nf-call-iptables has the host's chains take the mark off."""
 _RULES = {
@@ -43,9 +48,14 @@ table inet {TABLE} {{
     type filter hook prerouting priority {_PRIORITY}; policy accept;
     iifname @bridges meta mark and {SEEN:#x} == 0 counter drop
   }}
-  chain to_bridges {{
+  chain between {{
     type filter hook forward priority {_PRIORITY}; policy accept;
+    iifname @bridges meta mark and {MARK:#x} == 0 counter drop
     oifname @bridges meta mark and {MARK:#x} == 0 counter drop
+  }}
+  chain to_host {{
+    type filter hook input priority {_INPUT_PRIORITY}; policy accept;
+    iifname @bridges meta mark and {MARK:#x} == 0 counter drop
   }}
 }}
 """,
@@ -54,7 +64,7 @@ table bridge {TABLE} {{
   set ports {{ type ifname; }}
   chain from_ports {{
     type filter hook prerouting priority {_FRAME_PRIORITY}; policy accept;
-    iifname @ports meta mark and {KNOWN:#x} == 0 counter drop
+    iifname @ports meta mark and {KNOWN | JUDGED:#x} != {KNOWN | JUDGED:#x} counter drop
   }}
 }}
 """,

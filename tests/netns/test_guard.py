@@ -128,6 +128,91 @@ def test_the_bridges_stay_closed_without_a_daemon(lab, addresses, ended_by):
     lab.wait_for(lambda: has_tables(lab))
 
 
+IN_ORDER = (("bridge", "prerouting"), ("bridge", "forward"), *(("inet", hook) for hook in ("prerouting", "forward", "input", "postrouting")))
+"""The hooks that what a sandbox sends may come to, in the order in which it does."""
+
+
+def chains_in_order(lab: Lab) -> list[str]:
+    """Return family, table and name of each of our chains that the kernel calls, in the order in which a packet comes to them."""
+    listed = [one["chain"] for one in json.loads(lab.shell("nft -j list chains"))["nftables"] if "chain" in one]
+    ours = [one for one in listed if one["table"] == "berth" and (one["family"], one.get("hook")) in IN_ORDER]
+    ours.sort(key=lambda one: (IN_ORDER.index((one["family"], one["hook"])), one["prio"]))
+    return [f"{one['family']} berth {one['name']}" for one in ours]
+
+
+SEND = """
+import contextlib, os, socket, sys
+# All on one processor: what comes back over the loopback then is behind what was sent before, which goes over a few links.
+os.sched_setaffinity(0, {0})
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+    for address in sys.argv[1:]:
+        # One without a way there has none.
+        with contextlib.suppress(OSError):
+            sender.sendto(b"on its way", (address, 9999))
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as itself:
+    itself.bind(("127.0.0.11", 0))
+    for _ in range(16):
+        itself.sendto(b"", itself.getsockname())
+        itself.recv(1)
+"""
+COUNTER = """
+table inet arrived {
+  counter arrived { }
+  chain prerouting { type filter hook prerouting priority -400; %s }
+  chain input { type filter hook input priority 500; %s }
+}
+"""
+COUNTED = "udp dport 9999 counter name arrived;"
+
+
+def counter(where: str) -> str:
+    """Return the rules that count what arrives in a namespace: at its links, or, on the host, in what takes packets for itself."""
+    return COUNTER % (("", COUNTED) if where == "host" else (COUNTED, ""))
+
+
+def test_what_is_on_its_way_during_a_flush_does_not_get_through(lab, addresses):
+    """It has met the chains up to some point, and none behind it; for each such point."""
+    assert paths(lab, addresses) == WITH_RULES
+    lab.berth("run", "-d", "--name", "e1", "--network", "a", "--egress", "www.allowed.test", "--", *SERVER)
+    # To a peer itself, not by the host that answers for it.
+    peer = lab.shell("cat /sys/class/net/eth0/address", where="berth-a1").strip()
+    lab.run("ip", "neigh", "replace", addresses["a1"], "lladdr", peer, "dev", "eth0", "nud", "permanent", where="berth-e1")
+    sent = {
+        "e1": [addresses["a1"], addresses["gateway"], HOST_ADDRESS, OUTSIDE_ADDRESS, addresses["b1"]],
+        "a1": [addresses["b1"]],
+        "i1": [addresses["b1"], OUTSIDE_ADDRESS],
+        "l1": ["127.0.0.1"],
+    }
+    places = ("host", "outside", "berth-a1", "berth-b1")
+    for where in places:
+        lab.run("nft", "-f", "-", where=where, stdin=counter(where))
+
+    def arrived() -> list[str]:
+        for name, to in sent.items():
+            lab.run(sys.executable, "-c", SEND, *to, where=f"berth-{name}")
+        return [where for where in places if "packets 0 " not in lab.shell("nft reset counter inet arrived arrived", where=where)]
+
+    chains = chains_in_order(lab)
+    assert len(chains) > 10
+    lab.run(sys.executable, "-c", SEND, OUTSIDE_ADDRESS, addresses["gateway"], addresses["a1"], where="berth-l1")
+    assert [where for where in places if "packets 1 " in lab.shell("nft reset counter inet arrived arrived", where=where)] == [*places[:3]]
+    lab.daemon.send_signal(signal.SIGSTOP)
+    try:
+        assert not arrived()
+        got_through = {}
+        for last in reversed(range(len(chains))):
+            lab.shell(f"nft flush chain {chains[last]}")
+            if found := arrived():
+                got_through[f"without {chains[last]}"] = found
+        assert not got_through
+    finally:
+        lab.shell("nft flush ruleset")
+        lab.daemon.send_signal(signal.SIGCONT)
+    lab.wait_for(lambda: has_tables(lab))
+    lab.berth("rm", "-f", "e1")
+    assert paths(lab, addresses) == WITH_RULES
+
+
 def test_other_programs_never_see_the_mark(lab, addresses):
     lab.shell(
         "nft 'add table inet mine; add chain inet mine f { type filter hook forward priority -20; }; "
