@@ -128,7 +128,11 @@ def test_the_bridges_stay_closed_without_a_daemon(lab, addresses, ended_by):
     lab.wait_for(lambda: has_tables(lab))
 
 
-IN_ORDER = (("bridge", "prerouting"), ("bridge", "forward"), *(("inet", hook) for hook in ("prerouting", "forward", "input", "postrouting")))
+IN_ORDER = (
+    ("bridge", "prerouting"),
+    ("bridge", "forward"),
+    *(("inet", hook) for hook in ("prerouting", "forward", "input", "postrouting")),
+)
 """The hooks that what a sandbox sends may come to, in the order in which it does."""
 
 
