@@ -174,6 +174,7 @@ def counter(where: str) -> str:
     return COUNTER % (("", COUNTED) if where == "host" else (COUNTED, ""))
 
 
+@pytest.mark.slow
 def test_what_is_on_its_way_during_a_flush_does_not_get_through(lab, addresses):
     """It has met the chains up to some point, and none behind it; for each such point."""
     assert paths(lab, addresses) == WITH_RULES
