@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from netcore.controller.set_aside import Aside
 from netcore.desired.egress_rules import TimedElement
-from netcore.desired.objects import HOST, GuardedPort, Sysctl
+from netcore.desired.objects import HOST, Sysctl
 from netcore.egress.settings import EgressSettings
 from netcore.errors import NetcoreError
-from netcore.kernel.guard import PORTS
+from netcore.kernel.handlers import guarded
 
 if TYPE_CHECKING:
     from netcore.controller import Controller
@@ -27,7 +27,7 @@ async def rewrite(controller: Controller, before: Callable[[], None] = lambda: N
         def write(openings: Sequence[TimedElement]) -> None:
             # What egress rules need beside elements, on this side of the links: `plan.desired_state` has all of it.
             controller.parts.executor.mend([each for each in wanted if isinstance(each, Sysctl) and each.sandbox_id is HOST])
-            controller.parts.guard.write((each.ifname for each in wanted if isinstance(each, GuardedPort)), PORTS)
+            guarded.write_ports(controller.parts.guard, wanted)
             controller.parts.executor.write_tables(wanted, openings)
 
         with controller.parts.names.rewriting() as openings:

@@ -13,10 +13,10 @@ from netcore import drivers
 from netcore.controller import Controller
 from netcore.controller.set_aside import Aside
 from netcore.desired.diff import Step, diff
-from netcore.desired.objects import GuardedLink, GuardedPort, KernelObject
+from netcore.desired.objects import GuardedLink, KernelObject
 from netcore.errors import NetcoreError
 from netcore.kernel import inventory
-from netcore.kernel.guard import PORTS
+from netcore.kernel.handlers import guarded
 from netcore.kernel.inventory import NamespaceInventory
 from netcore.kernel.observe import observe
 from netcore.model import Network, NetworkId
@@ -102,7 +102,7 @@ def restore_guard(controller: Controller, desired: Collection[KernelObject], *, 
         if not guard.has_written(links):
             guard.write(links)
         if of_sandboxes:
-            guard.write((wanted.ifname for wanted in desired if isinstance(wanted, GuardedPort)), PORTS)
+            guarded.write_ports(guard, desired)
     except (NetcoreError, OSError) as error:
         if controller.settings.firewall:
             log.error("networks are not guarded against flushed firewall tables reason=%s", error)

@@ -20,7 +20,7 @@ MARK = 0x1000_0000
 """Bit set on packets that our forward chain lets pass. Set on what comes to the host from our bridges too, and taken off behind the
 guard table."""
 
-_HAIRPIN = 0x2000_0000
+HAIRPIN = 0x2000_0000
 """Bit set on packets that go back to the network they came from, by a published port."""
 
 SEEN = 0x4000_0000
@@ -203,7 +203,7 @@ _CHAINS = {
 _MASKS = {
     "mark": MARK,
     "unmarked": ~MARK & 0xFFFF_FFFF,
-    "hairpin": _HAIRPIN,
+    "hairpin": HAIRPIN,
     "seen": SEEN,
     "unseen": ~SEEN & 0xFFFF_FFFF,
     "known": frame_rules.KNOWN,

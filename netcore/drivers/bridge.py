@@ -12,7 +12,20 @@ from typing import Any
 
 from netcore import limits
 from netcore.desired import firewall, host_rules
-from netcore.desired.objects import HOST, Address, Bridge, BridgePort, GuardedLink, Hairpin, KernelObject, Neighbor, Sysctl, TapLink, Veth
+from netcore.desired.objects import (
+    HOST,
+    Address,
+    Bridge,
+    BridgePort,
+    GuardedLink,
+    GuardedPort,
+    Hairpin,
+    KernelObject,
+    Neighbor,
+    Sysctl,
+    TapLink,
+    Veth,
+)
 from netcore.drivers import link, uplinks
 from netcore.drivers.defaults import DriverDefaults
 from netcore.drivers.facts import Facts, HostConstraints
@@ -229,6 +242,8 @@ class BridgeDriver(DriverDefaults):
         if endpoint.ports:
             result.append(Hairpin(host_ifname=endpoint.host_ifname))
         if facts.firewall:
+            if not network.bridge.icc:
+                result.append(GuardedPort(ifname=endpoint.host_ifname, separate=True))
             result += firewall.endpoint_elements(network, endpoint, forwards=forwards)
             if not network.internal:
                 result += firewall.port_elements(network, endpoint)

@@ -2,8 +2,8 @@
 
 Our tables mark what comes from a bridge of ours, and what they let pass from or to one, or to the host. `inet berth_guard`
 drops what lacks that mark. They mark each frame of a sandbox too; `bridge berth_guard` drops what lacks that mark and comes
-from a sandbox with egress rules, which those tables keep from its peers on the same bridge. It is there only if there are such
-sandboxes.
+from a sandbox with egress rules, which those tables keep from its peers on the same bridge. `bridge berth_guard_icc` keeps
+the sandboxes of a network without ICC from each other. Both are there only if there are such sandboxes.
 Each mark is set by the chain that decides, or by a later one of the same hook: a flush may come while a packet is between two
 chains, and what has met only the first ones must not pass for judged.
 The kernel lets only the netlink socket that made a table change it (flag `owner`), and keeps it when that socket is closed
@@ -22,7 +22,7 @@ from functools import cache
 from itertools import product
 from threading import Lock
 
-from netcore.desired.firewall import MARK, SEEN
+from netcore.desired.firewall import HAIRPIN, MARK, SEEN
 from netcore.desired.frame_rules import JUDGED, KNOWN
 from netcore.errors import KernelError
 from netcore.kernel import nf_tables, nft, ruleset
@@ -30,19 +30,33 @@ from netcore.kernel.netlink import CREATE, NETFILTER, NetlinkSocket, Request
 
 log = logging.getLogger(__name__)
 
-TABLE = "berth_guard"
-LINKS, PORTS = "inet", "bridge"
-"""The families of the tables: of bridges, and of the ports of sandboxes with egress rules."""
-_SET = {LINKS: "bridges", PORTS: "ports"}
+
+class Group(Enum):
+    """Links that have a guard table of their own: its family, its name, and its set of them."""
+
+    BRIDGES = ("inet", "berth_guard", "bridges")
+    CONFINED_PORTS = ("bridge", "berth_guard", "ports")
+    """Of sandboxes with egress rules."""
+    SEPARATE_PORTS = ("bridge", "berth_guard_icc", "ports")
+    """Of sandboxes on networks without ICC."""
+
+    @property
+    def table(self) -> tuple[str, str]:
+        """Return the family and the name of the table."""
+        return self.value[:2]
+
+
 _PRIORITY = 1001
 """Just behind the chain that marks, and before the one that takes the mark off again."""
 _INPUT_PRIORITY = -9
 """The same, of the input hook."""
 _FRAME_PRIORITY = -290
 """Behind the chain that marks frames, and before bridge-nf-call-iptables has the host's chains take the mark off."""
+_FRAME_FORWARD_PRIORITY = 11
+"""Behind the host's chains, which bridge-nf-call-iptables calls before all of these."""
 _RULES = {
-    LINKS: f"""
-table inet {TABLE} {{
+    Group.BRIDGES: f"""
+table inet berth_guard {{
   set bridges {{ type ifname; }}
   chain from_bridges {{
     type filter hook prerouting priority {_PRIORITY}; policy accept;
@@ -59,12 +73,21 @@ table inet {TABLE} {{
   }}
 }}
 """,
-    PORTS: f"""
-table bridge {TABLE} {{
+    Group.CONFINED_PORTS: f"""
+table bridge berth_guard {{
   set ports {{ type ifname; }}
   chain from_ports {{
     type filter hook prerouting priority {_FRAME_PRIORITY}; policy accept;
     iifname @ports meta mark and {KNOWN | JUDGED:#x} != {KNOWN | JUDGED:#x} counter drop
+  }}
+}}
+""",
+    Group.SEPARATE_PORTS: f"""
+table bridge berth_guard_icc {{
+  set ports {{ type ifname; }}
+  chain between {{
+    type filter hook forward priority {_FRAME_FORWARD_PRIORITY}; policy accept;
+    iifname @ports meta mark and {HAIRPIN:#x} == 0 counter drop
   }}
 }}
 """,
@@ -95,10 +118,10 @@ _FLAGS = (
 
 
 class _Table:
-    """One of the two tables, as far as this process knows it. Its socket is its owner's."""
+    """One of the tables, as far as this process knows it. Its socket is its owner's."""
 
-    def __init__(self, family: str) -> None:
-        self.family = family
+    def __init__(self, group: Group) -> None:
+        self.group = group
         self.links: set[str] = set()
         self.protection = Protection.NONE
 
@@ -107,7 +130,7 @@ class Guard:
     """The tables and the socket that owns them. Thread-safe; blocking.
 
     *open_socket*: in the host's namespace. *keep*: told the socket's descriptor before it owns a table, and None when there is
-    nothing that it owns. *family*: `LINKS` or `PORTS`.
+    nothing that it owns.
     """
 
     def __init__(
@@ -119,7 +142,7 @@ class Guard:
         self._keep = keep
         self._is_kept = False
         self._socket: NetlinkSocket | None = None
-        self._tables = {family: _Table(family) for family in _RULES}
+        self._tables = {group: _Table(group) for group in Group}
         self._lock = Lock()
 
     @property
@@ -136,50 +159,50 @@ class Guard:
         with self._lock:
             self._socket, self._is_kept = NetlinkSocket.adopted(descriptor), True
 
-    def write(self, links: Iterable[str], family: str = LINKS) -> None:
+    def write(self, links: Iterable[str], group: Group = Group.BRIDGES) -> None:
         """Make a table anew with exactly *links*, in one transaction, whatever there was; without links remove it."""
         with self._lock:
-            self._write(self._tables[family], set(links))
+            self._write(self._tables[group], set(links))
 
-    def add(self, link: str, family: str = LINKS) -> None:
+    def add(self, link: str, group: Group = Group.BRIDGES) -> None:
         """Guard *link*, which need not exist yet."""
         with self._lock:
-            table = self._tables[family]
+            table = self._tables[group]
             if link in table.links:
                 return
-            if table.links and table.protection is not Protection.HELD and self._commit([_element(family, link, delete=False)]) is None:
+            if table.links and table.protection is not Protection.HELD and self._commit([_element(group, link, delete=False)]) is None:
                 table.links.add(link)
                 return
             self._write(table, {*table.links, link})
 
-    def remove(self, link: str, family: str = LINKS) -> None:
+    def remove(self, link: str, group: Group = Group.BRIDGES) -> None:
         """Stop guarding *link*; with the last one the table goes."""
         with self._lock:
-            table = self._tables[family]
+            table = self._tables[group]
             if link not in table.links:
                 return
             rest = table.links - {link}
-            if rest and self._commit([_element(family, link, delete=True)]) is None:
+            if rest and self._commit([_element(group, link, delete=True)]) is None:
                 table.links = rest
                 return
             self._write(table, rest)
 
-    def guards(self, link: str, family: str = LINKS) -> bool:
+    def guards(self, link: str, group: Group = Group.BRIDGES) -> bool:
         """Return whether *link* is guarded, as far as this process knows; others can't change that while it owns the table."""
         with self._lock:
-            return link in self._tables[family].links
+            return link in self._tables[group].links
 
-    def has_written(self, links: Iterable[str], family: str = LINKS) -> bool:
+    def has_written(self, links: Iterable[str], group: Group = Group.BRIDGES) -> bool:
         """Return whether this process has made a table with exactly *links*."""
         with self._lock:
-            table = self._tables[family]
+            table = self._tables[group]
             return table.protection not in (Protection.NONE, Protection.HELD) and table.links == set(links)
 
-    def damaged(self) -> Sequence[str]:
-        """Return the families of the tables that are needed and not there. Only where the kernel knows no owner others can remove one."""
+    def damaged(self) -> Sequence[tuple[str, str]]:
+        """Return family and name of each table that is needed and not there. Only where the kernel knows no owner others can remove one."""
         with self._lock:
-            needed = [table.family for table in self._tables.values() if table.links and table.protection is not Protection.HELD]
-            return [family for family in needed if not nft.has_table(self._opened(), family, TABLE)]
+            needed = [table.group.table for table in self._tables.values() if table.links and table.protection is not Protection.HELD]
+            return [table for table in needed if not nft.has_table(self._opened(), *table)]
 
     def rewrite(self) -> None:
         """Make the tables anew with the links that they have."""
@@ -221,8 +244,8 @@ class Guard:
             self._keep(self._opened().fileno() if wanted else None)
 
     def _write_table(self, table: _Table, links: set[str]) -> None:
-        family = table.family
-        deletion = _request(family, nf_tables.DELTABLE, nf_tables.of_table(family, TABLE))
+        group, in_order = table.group, sorted(links)
+        deletion = _request(group, nf_tables.DELTABLE, nf_tables.of_table(*group.table))
         if not links and table.protection is Protection.NONE and self._commit([deletion]) is not None:
             # There was none.
             table.links = links
@@ -230,32 +253,32 @@ class Guard:
         # Taken over first: only its owner may delete it, and one without an owner may be claimed. One that never had an owner, from
         # a saved ruleset, can't be: that is deleted as what it is.
         for (flags, protection), before in product(_FLAGS, (None, 0)):
-            creation = _request(family, nf_tables.NEWTABLE, nf_tables.new_table(family, TABLE, flags))
-            unowned = _request(family, nf_tables.NEWTABLE, nf_tables.new_table(family, TABLE, 0))
+            creation = _request(group, nf_tables.NEWTABLE, nf_tables.new_table(*group.table, flags))
+            unowned = _request(group, nf_tables.NEWTABLE, nf_tables.new_table(*group.table, 0))
             rebuilt = [creation if before is None else unowned, deletion]
             if links:
-                rebuilt += [creation, *_content(family), *(_element(family, link, delete=False) for link in sorted(links))]
+                rebuilt += [creation, *_content(group), *(_element(group, link, delete=False) for link in in_order)]
             error = self._commit(rebuilt)
             if error is None:
                 table.links, table.protection = links, protection if links else Protection.NONE
                 return
             if error.errno == errno.EPERM:
-                log.error("guard table is owned by another process, so it is not changed links=%s", ",".join(sorted(links)))
+                log.error("guard table is owned by another process, so it is not changed links=%s", ",".join(in_order))
                 table.links, table.protection = links, Protection.HELD
                 return
             if error.errno not in _UNKNOWN_FLAG or not flags:
                 raise error
 
 
-def _request(family: str, type_: int, body: bytes) -> Request:
-    return Request(type_, CREATE, body, "change", f"table {family} {TABLE}")
+def _request(group: Group, type_: int, body: bytes) -> Request:
+    return Request(type_, CREATE, body, "change", "table {} {}".format(*group.table))
 
 
-def _element(family: str, link: str, *, delete: bool) -> Request:
-    return nft.link_element_request(family, TABLE, _SET[family], link, delete=delete)
+def _element(group: Group, link: str, *, delete: bool) -> Request:
+    return nft.link_element_request(*group.value, link, delete=delete)
 
 
 @cache
-def _content(family: str) -> tuple[Request, ...]:
+def _content(group: Group) -> tuple[Request, ...]:
     """Return what makes all but the table itself, which gets flags of its own."""
-    return ruleset.requests(_RULES[family])[1:]
+    return ruleset.requests(_RULES[group])[1:]

@@ -18,7 +18,7 @@ REPAIRED = re.compile(r'^time=(\S+) .*msg="(?:changed by another program and rep
 
 def seconds_to_repair(lab, command, where):
     """Return how long the damage lasted; None if it was not repaired. In a sandbox of its own, as what is inside is repaired once."""
-    lab.berth("rm", "box", check=False)
+    lab.berth("rm", "--wait", "box", check=False)
     start_box(lab)
     before, count, veth = picture(lab), repairs(lab), lab.shell(VETH)
     lab.shell(f"VETH={veth}; {command}", where=where)

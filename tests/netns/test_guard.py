@@ -24,6 +24,7 @@ def lab(request):
             ("b", ()),
             ("inside", ("--internal",)),
             ("routed", ("-o", "gateway_mode_ipv4=routed", "--subnet", "10.66.0.0/24")),
+            ("apart", ("-o", "icc=false")),
         ):
             made.berth("network", "create", "-o", f"name=br-{name}", *options, name)
         for name, network, more in (
@@ -32,6 +33,8 @@ def lab(request):
             ("b1", "b", ()),
             ("i1", "inside", ()),
             ("r1", "routed", ("-p", "80")),
+            ("s1", "apart", ("-p", "8082:80")),
+            ("s2", "apart", ()),
         ):
             made.berth("run", "-d", "--name", name, "--network", network, *more, "--", *SERVER)
         # A sandbox that sends packets for 127.0.0.1 to the host.
@@ -60,6 +63,8 @@ def paths(lab: Lab, addresses: dict[str, str]) -> dict[str, bool]:
     probes = {
         "network to network": ("berth-a1", addresses["b1"]),
         "internal to network": ("berth-i1", addresses["b1"]),
+        "to a peer without icc": ("berth-s2", addresses["s1"]),
+        "to a peer's published port without icc": ("berth-s2", f"{HOST_ADDRESS}:8082"),
         "to the host's loopback": ("berth-l1", "127.0.0.1:9000"),
         "to the gateway": ("berth-a1", f"{addresses['gateway']}:9001"),
         "to the host": ("berth-b1", f"{HOST_ADDRESS}:9001"),
@@ -80,6 +85,8 @@ def has_tables(lab: Lab) -> bool:
 WITH_RULES = {
     "network to network": False,
     "internal to network": False,
+    "to a peer without icc": False,
+    "to a peer's published port without icc": True,
     "to the host's loopback": False,
     "to the gateway": True,
     "to the host": True,
@@ -94,7 +101,7 @@ WITH_RULES = {
 @pytest.fixture(scope="module")
 def addresses(lab):
     gateway = json.loads(lab.berth("network", "inspect", "a").stdout)[0]["pools"][0]["gateway"]
-    return {"gateway": gateway, **{name: address(lab, name) for name in ("a1", "b1", "r1")}}
+    return {"gateway": gateway, **{name: address(lab, name) for name in ("a1", "b1", "r1", "s1")}}
 
 
 @pytest.mark.slow
@@ -187,8 +194,9 @@ def test_what_is_on_its_way_during_a_flush_does_not_get_through(lab, addresses):
         "a1": [addresses["b1"]],
         "i1": [addresses["b1"], OUTSIDE_ADDRESS],
         "l1": ["127.0.0.1"],
+        "s2": [addresses["s1"]],
     }
-    places = ("host", "outside", "berth-a1", "berth-b1")
+    places = ("host", "outside", "berth-a1", "berth-b1", "berth-s1")
     for where in places:
         lab.run("nft", "-f", "-", where=where, stdin=counter(where))
 
@@ -231,11 +239,15 @@ def test_other_programs_never_see_the_mark(lab, addresses):
 
 
 def test_the_guard_goes_with_the_last_network(lab):
-    for name in ("a1", "l1", "b1", "i1", "r1"):
+    for name in ("a1", "l1", "b1", "i1", "r1", "s1"):
         lab.berth("rm", name)
-    for name in ("a", "b", "inside"):
+    port = json.loads(lab.berth("inspect", "s2").stdout)[0]["endpoints"][0]["host_ifname"]
+    assert port in lab.shell("nft list table bridge berth_guard_icc")
+    lab.berth("rm", "s2")
+    assert lab.run("nft", "list", "table", "bridge", "berth_guard_icc", check=False).returncode != 0
+    for name in ("a", "b", "inside", "apart"):
         lab.berth("network", "rm", name)
-        assert f"br-{name}" not in lab.shell("nft list table inet berth_guard")
+        assert f'"br-{name}"' not in lab.shell("nft list table inet berth_guard")
     lab.berth("network", "rm", "routed")
     assert "guard" not in lab.berth("status").stdout
     assert lab.run("nft", "list", "table", "inet", "berth_guard", check=False).returncode != 0

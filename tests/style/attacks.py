@@ -119,6 +119,7 @@ GROUPS = (
             Attack("fill the host's connection table", "netns/test_host_access.py::test_connections_of_one_sandbox_are_bounded"),
             Attack("reach anything while the tables are flushed", "netns/test_guard.py::test_all_is_closed_from_the_flush_until_the_tables_are_back"),
             Attack("the same without a daemon", "netns/test_guard.py::test_the_bridges_stay_closed_without_a_daemon"),
+            Attack("get through with what is on its way during a flush", "netns/test_guard.py::test_what_is_on_its_way_during_a_flush_does_not_get_through"),
             Attack("take all places of a relayed TCP port", "loop/test_relays.py::test_one_source_does_not_take_all_places"),
             Attack("take all places of a relayed UDP port", "loop/test_relays.py::test_one_source_does_not_take_all_places_of_a_udp_port"),
             Attack("take the places of all relayed ports of others", "loop/test_relays.py::test_ports_of_one_sandbox_leave_places_to_those_of_another"),

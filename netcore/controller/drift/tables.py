@@ -43,8 +43,8 @@ class TableComparison:
 
     async def _compare(self) -> list[Damage]:
         damages: list[Damage] = []
-        for family in await self._parts.workers.run(self._parts.guard.damaged):
-            damages.append(_damage((_GUARD, family), "table", f"table {family} berth_guard"))
+        for family, name in await self._parts.workers.run(self._parts.guard.damaged):
+            damages.append(_damage((_GUARD, family, name), "table", f"table {family} {name}"))
         different = await self._parts.workers.run(nft_listing.different_parts)
         damages += [_damage((_STRUCTURE, *part), part[1], _describe(part)) for part in different]
         if any(kind == "table" for _, kind, _ in different):

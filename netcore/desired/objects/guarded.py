@@ -26,15 +26,19 @@ class GuardedLink(Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardedPort(Kind):
-    """The bridge port of a sandbox with egress rules: no frame of it passes without our firewall tables. The link need not exist."""
+    """A bridge port of ours that reaches no peer without our firewall tables. The link need not exist.
+
+    *separate*: it is on a network without ICC; else its sandbox has egress rules, and no frame of it passes at all.
+    """
 
     ifname: str
+    separate: bool = False
     order: ClassVar[Order] = Order.GUARD
     lane: ClassVar[Lane] = Lane(Subsystem.GUARD)
 
     @property
     def key(self) -> Key:
-        return ("guarded port", self.ifname)
+        return ("guarded port", self.ifname, "separate" if self.separate else "confined")
 
     def describe(self) -> str:
-        return f"guard for port {self.ifname}"
+        return f"guard for {'separate ' if self.separate else ''}port {self.ifname}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from netcore.desired.objects import GuardedLink, GuardedPort
-from netcore.kernel.guard import PORTS
+from collections.abc import Iterable
+
+from netcore.desired.objects import GuardedLink, GuardedPort, KernelObject
+from netcore.kernel.guard import Group, Guard
 from netcore.kernel.handlers.handler import Handler, set_again
 from netcore.kernel.netlink import Request
 from netcore.kernel.sessions import NetlinkSessions
@@ -19,14 +21,25 @@ def _unguard(sessions: NetlinkSessions, guarded: GuardedLink) -> tuple[()]:
     return ()
 
 
+def _group(guarded: GuardedPort) -> Group:
+    return Group.SEPARATE_PORTS if guarded.separate else Group.CONFINED_PORTS
+
+
 def _guard_port(sessions: NetlinkSessions, guarded: GuardedPort) -> tuple[()]:
-    sessions.guard.add(guarded.ifname, PORTS)
+    sessions.guard.add(guarded.ifname, _group(guarded))
     return ()
 
 
 def _unguard_port(sessions: NetlinkSessions, guarded: GuardedPort) -> tuple[()]:
-    sessions.guard.remove(guarded.ifname, PORTS)
+    sessions.guard.remove(guarded.ifname, _group(guarded))
     return ()
+
+
+def write_ports(guard: Guard, wanted: Iterable[KernelObject]) -> None:
+    """Make the tables of ports anew, with exactly those of *wanted*."""
+    ports = [each for each in wanted if isinstance(each, GuardedPort)]
+    for group in (Group.CONFINED_PORTS, Group.SEPARATE_PORTS):
+        guard.write([port.ifname for port in ports if _group(port) is group], group)
 
 
 GUARDED_LINK: Handler[GuardedLink, Request] = Handler(create=_guard, delete=_unguard, observe=set_again)

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from netcore.errors import KernelError
-from netcore.kernel.guard import PORTS, Guard, Protection
+from netcore.kernel.guard import Group, Guard, Protection
 from netcore.kernel.netlink import find
 
 
@@ -152,15 +152,15 @@ def test_the_table_of_ports_is_another_one_with_the_same_owner():
     kept = Kept(FakeKernel(0))
     guard = Guard(Both, kept)
     guard.write(["br-a", "br-b"])
-    guard.add("v1", PORTS)
-    guard.add("v2", PORTS)
+    guard.add("v1", Group.CONFINED_PORTS)
+    guard.add("v2", Group.CONFINED_PORTS)
     inet, bridge = kernels[1], kernels[7]
-    assert (inet.elements, bridge.elements, guard.guards("v1", PORTS), guard.guards("v1")) == (2, 2, True, False)
+    assert (inet.elements, bridge.elements, guard.guards("v1", Group.CONFINED_PORTS), guard.guards("v1")) == (2, 2, True, False)
     # At a start the networks are known first.
     guard.write(["br-a"])
     assert (inet.elements, bridge.elements) == (1, 2)
-    guard.remove("v1", PORTS)
-    guard.remove("v2", PORTS)
+    guard.remove("v1", Group.CONFINED_PORTS)
+    guard.remove("v2", Group.CONFINED_PORTS)
     assert (bridge.flags, inet.flags, guard.protection) == (None, 0x6, Protection.LASTING)
     assert [descriptor for descriptor, _ in kept.told] == [7]
 
@@ -180,5 +180,5 @@ def test_the_weaker_table_says_how_well_networks_are_guarded():
     guard = Guard(Both)
     guard.write(["br-a"])
     assert guard.protection is Protection.LASTING
-    guard.write(["v1"], PORTS)
+    guard.write(["v1"], Group.CONFINED_PORTS)
     assert guard.protection is Protection.HELD

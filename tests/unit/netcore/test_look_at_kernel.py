@@ -42,7 +42,7 @@ def test_a_mark_is_exchanged_for_another(source, destination, ends):
 
 
 def test_no_mark_of_connections_is_one_of_packets():
-    packets = firewall.MARK | firewall._HAIRPIN | firewall.SEEN | frame_rules.KNOWN
+    packets = firewall.MARK | firewall.HAIRPIN | firewall.SEEN | frame_rules.KNOWN
     assert not packets & (look_rules.HELD | look_rules.LAST_HELD)
     assert not look_rules.FORGED & (packets | look_rules.HELD)
 
