@@ -27,7 +27,8 @@ def boxes(lab):
 
     def box(*, fresh):
         if fresh and made:
-            lab.berth("rm", "box")
+            # Its link would be in the picture of before as long as its deletion takes, which is behind the reply.
+            lab.berth("rm", "--wait", "box")
             made.clear()
         if not made:
             start_box(lab)
