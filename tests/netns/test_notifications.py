@@ -141,6 +141,8 @@ with nft.opened() as netlink:
     for number in range(6000):
         nft.commit(netlink, nft.ruleset.requests(f"table inet ours {{ chain c{number} {{ }} }}"))
 print("lost", commits.came(), commits.came())
+by_nft("add table inet mine; add chain inet mine one; add chain inet mine two")
+print("read", len(commits._commits.read()))
 commits.close()
 """
 
@@ -153,4 +155,6 @@ def test_changes_of_nftables_by_others_are_known_at_once_and_ours_are_none(lab):
         "looked at False",
         "among ours True False",
         "lost True False",
+        # Not what was changed.
+        "read 1",
     ]
