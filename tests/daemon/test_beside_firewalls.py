@@ -137,8 +137,8 @@ def test_the_last_network_goes_before_the_rule(lab):
     lab.shell("rm /run/hold")
     lab.wait_for(lambda: "berth" not in docker_rules(lab))
     # A rule that is about to go is no reason not to put it in.
-    lab.shell("touch /run/hold")
     lab.berth("network", "create", "net")
+    lab.shell("touch /run/hold")
     lab.berth("network", "rm", "net")
     lab.start("sh", "-c", "sleep 0.5; rm /run/hold")
     lab.berth("network", "create", "net")
