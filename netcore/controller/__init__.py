@@ -8,7 +8,7 @@ Each operation: locks → look-ups → plan (pure) → transaction, or with `--d
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from netcore.controller.drift.foreign_links import ForeignLinkComparison
 from netcore.controller.drift.held import OpenNamespace, PinComparison, PortComparison
 from netcore.controller.drift.kernel_objects import KernelObjectComparison
 from netcore.controller.drift.tables import TableComparison
-from netcore.controller.drift.watch import DriftWatch, OnDrift
+from netcore.controller.drift.watch import CheckOthers, DriftWatch, OnDrift
 from netcore.controller.host_watcher import HostWatcher, OnHostEvent, OnHostSettled
 from netcore.controller.lost_endpoints import LostEndpoints
 from netcore.controller.network_planner import NetworkPlanner
@@ -88,7 +88,7 @@ class Controller:
         on_event: OnDrift,
         open_namespace: OpenNamespace,
         comparisons: Sequence[Comparison],
-        check_other_firewalls: Callable[[], Awaitable[None]],
+        check_other_firewalls: CheckOthers,
     ) -> DriftWatch:
         """Return what notices and repairs what others change of ours; it is to be started. *comparisons*: more than those made here."""
         made: list[Comparison] = [

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from netcore.desired.firewall import MARK
 
 COMMENT = "berth"
+DOCKER_USER = "DOCKER-USER"
 _FORWARD_HOOK, _INPUT_HOOK = 2, 1
 _MARK = f"{MARK:#x}/{MARK:#x}"
 
@@ -36,7 +37,7 @@ class DockerRule:
 
     def arguments(self, verb: str) -> list[str]:
         """Return the arguments that check (-C), insert (-I) or delete (-D) the rule."""
-        return [verb, "DOCKER-USER", "-m", "mark", "--mark", _MARK, "-m", "comment", "--comment", COMMENT, "-j", "ACCEPT"]
+        return [verb, DOCKER_USER, "-m", "mark", "--mark", _MARK, "-m", "comment", "--comment", COMMENT, "-j", "ACCEPT"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +61,27 @@ class Missing:
 Measure = DockerRule | FirewalldZone | Missing
 
 
-def measures(chains: Iterable[Chain], *, docker_user: Iterable[str], firewalld: bool, bridges: Iterable[str]) -> tuple[Measure, ...]:
-    """Return what lets traffic of *bridges* pass *chains*. *docker_user*: programs whose tables have a chain DOCKER-USER."""
-    programs, names = tuple(docker_user), tuple(bridges)
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What other firewalls hold. *docker_user*: programs whose tables have a chain DOCKER-USER. *firewalld*: whether it runs.
+
+    *in_place*: which of our rules are there already.
+    """
+
+    chains: tuple[Chain, ...] = ()
+    docker_user: tuple[str, ...] = ()
+    firewalld: bool = False
+    in_place: frozenset[Measure] = frozenset()
+
+
+def measures(seen: Seen, bridges: Iterable[str]) -> tuple[Measure, ...]:
+    """Return what lets traffic of *bridges* pass the firewalls."""
+    programs, names = seen.docker_user, tuple(bridges)
     result: list[Measure] = [DockerRule(program) for program in programs]
-    if firewalld:
+    if seen.firewalld:
         result += [FirewalldZone(bridge) for bridge in names]
-    for chain in chains:
-        if chain.table == "berth" or not chain.drops or (chain.table == "firewalld" and firewalld):
+    for chain in seen.chains:
+        if chain.table == "berth" or not chain.drops or (chain.table == "firewalld" and seen.firewalld):
             continue
         program = "ip6tables" if chain.family == "ip6" else "iptables"
         served = program in programs or f"{program}-legacy" in programs

@@ -138,8 +138,18 @@ def raw_deletion(changed: FirewallSet, key: bytes) -> Request:
 
 def has_table(netlink: NetlinkSocket, family: str, name: str) -> bool:
     """Return whether the namespace has this table."""
+    return _is_there(netlink, Request(nf_tables.GETTABLE, 0, nf_tables.of_table(family, name), "look up", f"table {family} {name}"))
+
+
+def has_chain(netlink: NetlinkSocket, family: str, table: str, name: str) -> bool:
+    """Return whether a table has this chain."""
+    body = nf_tables.of_table(family, table) + attr(_CHAIN_NAME, name.encode() + b"\0")
+    return _is_there(netlink, Request(nf_tables.GETCHAIN, 0, body, "look up", f"chain {name} of table {family} {table}"))
+
+
+def _is_there(netlink: NetlinkSocket, request: Request) -> bool:
     try:
-        netlink.get(Request(nf_tables.GETTABLE, 0, nf_tables.of_table(family, name), "look up", f"table {family} {name}"))
+        netlink.get(request)
     except KernelError as error:
         if error.errno == errno.ENOENT:
             return False

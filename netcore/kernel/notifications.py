@@ -16,7 +16,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from netcore.classic_bpf import JUMP_IF_EQUAL, LOAD_HALF, LOAD_OCTET, RETURN, instruction
-from netcore.kernel import bursts, socket_filter
+from netcore.kernel import bursts, nf_tables, socket_filter
 from netcore.kernel.netlink import NETFILTER, ROUTE, XFRM, messages, open_socket
 
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
@@ -72,6 +72,16 @@ _OF_LINKS_THEMSELVES = b"".join(
 )
 """Lets through what `host_changes` looks at: not what bridges and IPv6 say of links, nor that links that go lose their settings."""
 
+_OF_COMMITS = b"".join(
+    (
+        instruction(LOAD_HALF, _TYPE_AT),
+        instruction(JUMP_IF_EQUAL, _loaded(nf_tables.NEWGEN), 0, 1),
+        instruction(RETURN, 0xFFFF_FFFF),
+        instruction(RETURN, 0),
+    )
+)
+"""Lets through the one message with which each transaction of nftables ends."""
+
 
 def subscribe(groups: Collection[Group], room: int = _RECEIVE) -> socket.socket:
     """Return a socket that gets what *groups* of one protocol tell, in the namespace of the calling thread; OSError if refused.
@@ -102,6 +112,13 @@ class Notifications:
         """Return a subscription to `HOST`, without what is said of links more than once."""
         made = cls(*HOST)
         socket_filter.attach(made._socket, _OF_LINKS_THEMSELVES)
+        return made
+
+    @classmethod
+    def of_commits(cls) -> Notifications:
+        """Return a subscription to transactions of nftables: one message for each, not what it changed."""
+        made = cls(NFTABLES)
+        socket_filter.attach(made._socket, _OF_COMMITS)
         return made
 
     def fileno(self) -> int:

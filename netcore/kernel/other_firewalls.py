@@ -4,83 +4,93 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterable
 
-from netcore.desired.other_firewalls import Chain, DockerRule, FirewalldZone, Measure, measures
+from netcore.desired.other_firewalls import DOCKER_USER, Chain, DockerRule, FirewalldZone, Measure, Missing, Seen
 from netcore.errors import KernelError
 from netcore.kernel import nft
 from netcore.kernel.host_sockets import HostSockets
 from netcore.kernel.netlink import NETFILTER
 
 _PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
-_PROGRAMS = ("iptables", "ip6tables", "iptables-legacy", "ip6tables-legacy")
+_FAMILY = {"iptables": "ip", "ip6tables": "ip6", "iptables-legacy": "ip", "ip6tables-legacy": "ip6"}
+_TRUSTED = "--zone=trusted"
 _NUMBER = {"INPUT": 1, "FORWARD": 2}
 
 
-def look(bridges: tuple[str, ...], host_sockets: HostSockets) -> tuple[Measure, ...]:
-    """Return what other firewalls need so that traffic of *bridges* passes."""
+def look(host_sockets: HostSockets) -> Seen:
+    """Return what other firewalls hold. Changes nothing."""
     with host_sockets.lent(NETFILTER) as netlink:
         try:
             chains = [Chain(base.family, base.table, base.name, base.hook, base.drops) for base in nft.base_chains(netlink)]
+            families = {chain.family for chain in chains if chain.table == "filter"}
+            variants = [program for program in ("iptables", "ip6tables") if _FAMILY[program] in families]
+            docker = [program for program in variants if nft.has_chain(netlink, _FAMILY[program], "filter", DOCKER_USER)]
         except KernelError:
-            chains = []
-    legacy = [program for program in _PROGRAMS[2:] if _has_legacy(program)]
-    for program in legacy:
-        chains += _legacy_chains(program)
-    families = {chain.family for chain in chains if chain.table == "filter" and not chain.legacy}
-    variants = [name for name, family in (("iptables", "ip"), ("ip6tables", "ip6")) if family in families]
-    docker = [program for program in (*variants, *legacy) if _run(program, ["-S", "DOCKER-USER"]) is not None]
-    firewalld = any(chain.table == "firewalld" for chain in chains) and _run("firewall-cmd", ["--state"]) is not None
-    return measures(chains, docker_user=docker, firewalld=firewalld, bridges=bridges)
+            chains, docker = [], []
+    for program in _legacy_programs():
+        listed = (_run(program, ["-S"]) or "").splitlines()
+        chains += _legacy_chains(program, listed)
+        docker += [program] if f"-N {DOCKER_USER}" in listed else []
+    trusted = _run("firewall-cmd", [_TRUSTED, "--list-interfaces"]) if any(chain.table == "firewalld" for chain in chains) else None
+    rules = [DockerRule(program) for program in docker]
+    in_place = [rule for rule in rules if _run(rule.program, rule.arguments("-C")) is not None]
+    zones = [FirewalldZone(link) for link in (trusted or "").split()]
+    return Seen(tuple(chains), tuple(docker), trusted is not None, frozenset([*in_place, *zones]))
 
 
-def apply(wanted: tuple[Measure, ...]) -> list[str]:
-    """Add our rules where they are missing; return a sentence for each that could not be added."""
+def is_silent() -> bool:
+    """Return whether there is a firewall of whose changes the kernel tells nobody."""
+    return bool(_legacy_programs())
+
+
+def put(rules: Iterable[Measure]) -> list[str]:
+    """Add *rules* of ours, which are missing; return a sentence for each that could not be added."""
     problems = []
-    for measure in wanted:
+    for measure in rules:
         match measure:
             case DockerRule():
-                present = _run(measure.program, measure.arguments("-C")) is not None
-                if not present and _run(measure.program, measure.arguments("-I")) is None:
-                    problems.append(f"{measure.program}: no rule could be put into DOCKER-USER")
+                if _run(measure.program, measure.arguments("-I")) is None:
+                    problems.append(f"{measure.program}: no rule could be put into {DOCKER_USER}")
             case FirewalldZone():
-                if _run("firewall-cmd", ["--zone=trusted", f"--query-interface={measure.bridge}"]) is None and (
-                    _run("firewall-cmd", ["--zone=trusted", f"--change-interface={measure.bridge}"]) is None
-                ):
+                if _run("firewall-cmd", [_TRUSTED, f"--change-interface={measure.bridge}"]) is None:
                     problems.append(f"firewalld: {measure.bridge} could not be added to zone trusted")
-            case _:
+            case Missing():
                 continue
     return problems
 
 
-def withdraw(wanted: tuple[Measure, ...]) -> None:
-    """Remove our rules. One that is gone already is no error."""
-    for measure in wanted:
+def withdraw(rules: Iterable[Measure]) -> None:
+    """Remove *rules* of ours. One that is gone already is no error."""
+    for measure in rules:
         match measure:
             case DockerRule():
                 while _run(measure.program, measure.arguments("-D")) is not None:
                     continue
             case FirewalldZone():
-                _run("firewall-cmd", ["--zone=trusted", f"--remove-interface={measure.bridge}"])
-            case _:
+                _run("firewall-cmd", [_TRUSTED, f"--remove-interface={measure.bridge}"])
+            case Missing():
                 continue
 
 
-def _has_legacy(program: str) -> bool:
-    table = "/proc/net/ip6_tables_names" if program.startswith("ip6") else "/proc/net/ip_tables_names"
+def _legacy_programs() -> list[str]:
+    return [program for program in _FAMILY if program.endswith("-legacy") and _has_legacy(_FAMILY[program])]
+
+
+def _has_legacy(family: str) -> bool:
     try:
-        with open(table) as file:
+        with open(f"/proc/net/{family}_tables_names") as file:
             return "filter" in file.read().split()
     except OSError:
         return False
 
 
-def _legacy_chains(program: str) -> list[Chain]:
-    family = "ip6" if program.startswith("ip6") else "ip"
+def _legacy_chains(program: str, listed: Iterable[str]) -> list[Chain]:
     chains = []
-    for line in (_run(program, ["-S"]) or "").splitlines():
+    for line in listed:
         match line.split():
             case ["-P", ("INPUT" | "FORWARD") as name, policy]:
-                chains.append(Chain(family, "filter", name, _NUMBER[name], policy == "DROP", legacy=True))
+                chains.append(Chain(_FAMILY[program], "filter", name, _NUMBER[name], policy == "DROP", legacy=True))
     return chains
 
 

@@ -324,6 +324,7 @@ def _make_watches(controller: Controller, registry: Registry, events: Events, st
     others = OtherFirewalls(
         controller.workers.run, state.networks.values, state.indexes.known.routed_links.values, enabled=controller.settings.firewall
     )
+    stack.push_async_callback(others.close)
     resolvers = ResolverComparison(controller, registry)
     drift = controller.watch_drift(
         lambda action, what: events.emit("drift", action, what), resolvers.open_namespace, [resolvers], others.check

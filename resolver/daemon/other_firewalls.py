@@ -2,17 +2,21 @@
 
 The rule is put in while there are networks that need it, and taken away with the last one. What only the owner of a
 firewall can do is a warning in `berth status` and in the answer to a connect. `netcore.controller.drift.watch` says when to check.
+
+What was seen is remembered until somebody else changes nftables: networks come and go without a look and without a program run.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
 from netcore import drivers
 from netcore.desired.host_rules import open_ports
-from netcore.desired.other_firewalls import Measure, Missing, needed_without_firewall
+from netcore.desired.other_firewalls import Measure, Missing, Seen, measures, needed_without_firewall
 from netcore.kernel import other_firewalls
+from netcore.kernel.foreign_commits import ForeignCommits
 from netcore.kernel.host_sockets import HostSockets
 from netcore.model import BridgeOptions, Network
 from resolver.daemon.blocking import RunBlocking
@@ -40,7 +44,11 @@ class OtherFirewalls:
         self._enabled = enabled
         # A network that was removed a moment ago would have the close of a socket wait.
         self._sockets = HostSockets()
-        self._applied: tuple[Measure, ...] = ()
+        self._commits: ForeignCommits | None = None
+        self._seen: Seen | None = None
+        self._in_place: frozenset[Measure] = frozenset()
+        self._applied: frozenset[Measure] = frozenset()
+        self._leaving: asyncio.Task[None] | None = None
         self._problems: tuple[str, ...] = ()
 
     def _bridge_networks(self) -> list[tuple[Network, str]]:
@@ -48,21 +56,63 @@ class OtherFirewalls:
         attached = [(network, drivers.of(network).host_link(network)) for network in self._networks()]
         return [(network, link.name) for network, link in attached if link is not None and link.routed]
 
-    async def check(self) -> None:
-        """Look at the other firewalls, and put our rule where it belongs. A new problem is logged once."""
+    async def check(self, *, anew: bool = False) -> None:
+        """Put our rules where they belong, after a look at the other firewalls if those may have changed. A new problem is logged once.
+
+        *anew*: look whatever was seen before. What is superfluous is taken away behind the reply.
+        """
         if not self._enabled:
             return
+        await self._until_left()
         bridges = tuple(self._bridges())
-        wanted = await self._run_blocking(lambda: other_firewalls.look(bridges, self._sockets)) if bridges else ()
-        superfluous = tuple(measure for measure in self._applied if measure not in wanted)
-        failed = await self._run_blocking(lambda: other_firewalls.apply(wanted))
+        wanted = measures(await self._look(anew=anew), bridges) if bridges else ()
+        rules = [measure for measure in wanted if not isinstance(measure, Missing)]
+        failed = await self._put([rule for rule in rules if rule not in self._in_place])
+        superfluous, self._applied = self._applied.difference(rules), frozenset(rules)
         if superfluous:
-            await self._run_blocking(lambda: other_firewalls.withdraw(superfluous))
+            self._in_place -= superfluous
+            self._leaving = asyncio.create_task(self._leave(superfluous))
         problems = (*failed, *(str(measure) for measure in wanted if isinstance(measure, Missing)))
         for problem in problems:
             if problem not in self._problems:
                 log.warning("another firewall drops traffic of ours problem=%s", problem)
-        self._applied, self._problems = wanted, problems
+        self._problems = problems
+
+    async def _look(self, *, anew: bool) -> Seen:
+        has_changed, seen = self._has_changed(), self._seen
+        if seen is None or anew or has_changed:
+            # What changed is told once: if this is cancelled, nothing is remembered.
+            self._seen = None
+            self._seen = seen = await self._run_blocking(lambda: other_firewalls.look(self._sockets))
+            self._in_place = seen.in_place
+        return seen
+
+    async def _put(self, lacking: list[Measure]) -> list[str]:
+        """Put rules in; return a sentence for each that failed. Unless all went well the next check looks again."""
+        if not lacking:
+            return []
+        seen, self._seen = self._seen, None
+        failed = await self._run_blocking(lambda: other_firewalls.put(lacking))
+        if not failed:
+            self._seen, self._in_place = seen, self._in_place.union(lacking)
+        return failed
+
+    def _has_changed(self) -> bool:
+        """Return whether somebody else may have changed a firewall since the last call."""
+        if self._commits is None:
+            try:
+                self._commits = ForeignCommits()
+            except OSError:
+                return True
+        return self._commits.came() or other_firewalls.is_silent()
+
+    async def _leave(self, superfluous: frozenset[Measure]) -> None:
+        await self._run_blocking(lambda: other_firewalls.withdraw(superfluous))
+
+    async def _until_left(self) -> None:
+        if self._leaving is not None:
+            # Who waits may be cancelled, which must not be the end of it.
+            await asyncio.wait([self._leaving])
 
     def warnings(self) -> tuple[str, ...]:
         """Return what other firewalls drop and which rule is missing; with `firewall = "none"` what the host needs."""
@@ -77,7 +127,14 @@ class OtherFirewalls:
 
     async def withdraw(self) -> None:
         """Take our rules away, at the end."""
-        applied, self._applied = self._applied, ()
+        await self._until_left()
+        applied, self._applied, self._seen = self._applied, frozenset(), None
         if applied:
-            await self._run_blocking(lambda: other_firewalls.withdraw(applied))
+            await self._leave(applied)
+
+    async def close(self) -> None:
+        """Finish what is under way. Rules stay."""
+        await self._until_left()
+        if self._commits is not None:
+            self._commits.close()
         await self._run_blocking(self._sockets.close)

@@ -29,6 +29,32 @@ def start_docker(lab: Lab) -> None:
     lab.wait_for(lambda: lab.run("test", "-S", "/run/docker.sock", check=False).returncode == 0, timeout=20)
 
 
+_COUNTED = """#!/bin/sh
+echo "$(basename "$0") $*" >> /run/asked
+case "$*" in *" -D "*) while [ -e /run/hold ]; do sleep 0.02; done;; esac
+exec /usr/sbin/$(basename "$0") "$@"
+"""
+"""In the place of iptables: notes what it is asked, and removes no rule as long as there is a file /run/hold."""
+
+
+def chains_of_docker(lab: Lab) -> None:
+    """Make the chains as Docker does, and have each program counted that the daemon runs on them."""
+    if shutil.which("iptables", path="/usr/sbin") is None:
+        pytest.skip("iptables is not installed")
+    lab.shell("mount -t tmpfs tmpfs /usr/local/sbin; touch /run/asked")
+    for program in ("iptables", "ip6tables"):
+        lab.shell(f"{program} -P FORWARD DROP; {program} -N DOCKER-USER; {program} -A DOCKER-USER -j RETURN")
+        lab.shell(f"{program} -I FORWARD -j DOCKER-USER")
+        lab.write(f"/usr/local/sbin/{program}", _COUNTED)
+    lab.shell("chmod +x /usr/local/sbin/*")
+
+
+def asked(lab: Lab) -> list[str]:
+    """Return what the daemon has run: the program and what it is to do."""
+    lines = [line.split() for line in lab.out("cat", "/run/asked").splitlines()]
+    return [f"{line[0]} {line[3]}" for line in lines]
+
+
 def pair(lab: Lab) -> None:
     lab.berth("network", "create", "net")
     lab.berth("run", "-d", "--name", "web", "--network", "net", "-p", "8080:80", "--", "python3", "-m", "http.server", "80")
@@ -41,7 +67,7 @@ def traffic_flows(lab: Lab) -> bool:
 
 
 def docker_rules(lab: Lab) -> str:
-    return lab.shell("iptables -S DOCKER-USER")
+    return lab.out("/usr/sbin/iptables", "-S", "DOCKER-USER")
 
 
 @pytest.mark.timeout(150)
@@ -69,6 +95,54 @@ def test_docker_starts_later(lab):
     assert "-P FORWARD DROP" in lab.shell("iptables -S FORWARD")
     lab.wait_for(lambda: docker_rules(lab).count("berth") == 1)
     lab.wait_for(lambda: traffic_flows(lab))
+
+
+def test_networks_beside_others_run_no_program(lab):
+    chains_of_docker(lab)
+    lab.start_daemon()
+    lab.berth("network", "create", "first")
+    assert docker_rules(lab).count("berth") == 1
+    first = ["iptables -C", "ip6tables -C", "iptables -I", "ip6tables -I"]
+    # What it has put in itself is a change, after which it looks.
+    lab.wait_for(lambda: asked(lab) == [*first, "iptables -C", "ip6tables -C"])
+    lab.berth("network", "create", "second")
+    lab.berth("run", "--network", "second", "--", "true")
+    lab.berth("network", "rm", "second")
+    time.sleep(0.5)
+    assert asked(lab)[6:] == []
+    lab.berth("network", "rm", "first")
+    # Each until there is none.
+    lab.wait_for(lambda: sorted(asked(lab)[6:]) == ["ip6tables -D", "ip6tables -D", "iptables -D", "iptables -D"])
+    assert "berth" not in docker_rules(lab)
+
+
+def test_what_was_changed_a_moment_ago_is_seen_before_the_reply(lab):
+    chains_of_docker(lab)
+    lab.start_daemon()
+    lab.berth("network", "create", "first")
+    for number, change in enumerate(("-F DOCKER-USER", "-D DOCKER-USER 1")):
+        lab.run("/usr/sbin/iptables", *change.split())
+        assert "berth" not in docker_rules(lab)
+        lab.berth("network", "create", f"n{number}")
+        assert docker_rules(lab).count("berth") == 1
+
+
+def test_the_last_network_goes_before_the_rule(lab):
+    chains_of_docker(lab)
+    lab.start_daemon()
+    lab.berth("network", "create", "net")
+    lab.shell("touch /run/hold")
+    lab.berth("network", "rm", "net")
+    assert docker_rules(lab).count("berth") == 1
+    lab.shell("rm /run/hold")
+    lab.wait_for(lambda: "berth" not in docker_rules(lab))
+    # A rule that is about to go is no reason not to put it in.
+    lab.berth("network", "create", "net")
+    lab.shell("touch /run/hold")
+    lab.berth("network", "rm", "net")
+    lab.start("sh", "-c", "sleep 0.5; rm /run/hold")
+    lab.berth("network", "create", "net")
+    assert docker_rules(lab).count("berth") == 1
 
 
 @pytest.mark.slow

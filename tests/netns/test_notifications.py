@@ -113,3 +113,48 @@ def test_there_are_pauses_in_a_long_burst(bursts):
 def test_lost_ones_are_told_once(bursts):
     assert bursts["lost"] == [None, None]
     assert bursts["again"] == [[], []]
+
+
+_COMMITS = """
+import subprocess
+from netcore.kernel import nft
+from netcore.kernel.foreign_commits import ForeignCommits
+
+def by_nft(line):
+    subprocess.run(["nft", line], check=True, capture_output=True)
+
+by_nft("flush ruleset")
+commits = ForeignCommits()
+print("before", commits.came())
+nft.apply_text("table inet ours { }")
+print("ours", commits.came())
+by_nft("add table inet mine")
+print("another's", commits.came(), commits.came())
+by_nft("list ruleset")
+print("looked at", commits.came())
+nft.apply_text("table inet ours { chain a { } }")
+by_nft("delete table inet mine")
+nft.apply_text("table inet ours { chain b { } }")
+print("among ours", commits.came(), commits.came())
+# More than what waits for a reader has room for.
+with nft.opened() as netlink:
+    for number in range(6000):
+        nft.commit(netlink, nft.ruleset.requests(f"table inet ours {{ chain c{number} {{ }} }}"))
+print("lost", commits.came(), commits.came())
+by_nft("add table inet mine; add chain inet mine one; add chain inet mine two")
+print("read", len(commits._commits.read()))
+commits.close()
+"""
+
+
+def test_changes_of_nftables_by_others_are_known_at_once_and_ours_are_none(lab):
+    assert lab.out(sys.executable, "-c", _COMMITS).splitlines() == [
+        "before False",
+        "ours False",
+        "another's True False",
+        "looked at False",
+        "among ours True False",
+        "lost True False",
+        # Not what was changed.
+        "read 1",
+    ]

@@ -44,7 +44,7 @@ async def main():
     parts.writer.activate(network.id, {remote.id: remote})
     await controller.overlays.encryption.settle()
 
-    async def no_others():
+    async def no_others(*, anew=False):
         return
 
     watch = controller.watch_drift(lambda action, what: told.append((action, what)), lambda _: None, [], no_others)

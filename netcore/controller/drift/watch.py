@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 from netcore import limits
 from netcore.controller import tunnel_encryption
@@ -30,12 +31,16 @@ OnDrift = Callable[[str, str], None]
 """(what happened: `repair`, `fail` or `leave`; to what)."""
 
 
+class CheckOthers(Protocol):
+    """Sees to other programs' firewalls. *anew*: whatever was seen there before."""
+
+    def __call__(self, *, anew: bool = False) -> Awaitable[None]: ...
+
+
 class DriftWatch:
     """See the module. *comparisons*: in the order in which they are made. *others*: is awaited after somebody changed nftables."""
 
-    def __init__(
-        self, parts: Collaborators, comparisons: Sequence[Comparison], on_event: OnDrift, others: Callable[[], Awaitable[None]]
-    ) -> None:
+    def __init__(self, parts: Collaborators, comparisons: Sequence[Comparison], on_event: OnDrift, others: CheckOthers) -> None:
         self._parts = parts
         self._comparisons = comparisons
         self._on_event = on_event
@@ -74,7 +79,7 @@ class DriftWatch:
                 self._dirty.update(turns)
                 self._sources.follow_again(turns)
                 if TABLES in turns:
-                    await self.check_others()
+                    await self.check_others(anew=True)
             else:
                 await asyncio.sleep(limits.DRIFT_SETTLE)
             self._woken.clear()
@@ -217,12 +222,12 @@ class DriftWatch:
 
     # --- for others ----------------------------------------------------------------------------------------------
 
-    async def check_others(self) -> None:
-        """See to other programs' firewalls now; what fails is logged and tried again later."""
+    async def check_others(self, *, anew: bool = False) -> None:
+        """See to other programs' firewalls now; what fails is logged and tried again later. *anew*: whatever was seen there before."""
         try:
             # Two at once would each find a rule missing and put it in.
             async with self._others_at_work:
-                await self._others()
+                await self._others(anew=anew)
         except (NetcoreError, OSError) as error:
             log.warning("firewalls could not be checked reason=%s", error)
 

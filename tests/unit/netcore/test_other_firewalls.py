@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from netcore.desired.other_firewalls import Chain, DockerRule, FirewalldZone, Missing, measures, needed_without_firewall
+from netcore.desired.other_firewalls import Chain, DockerRule, FirewalldZone, Missing, Seen, measures, needed_without_firewall
 from netcore.kernel import nft
 from netcore.kernel.netlink import attr, nested, walk
 
@@ -18,7 +18,7 @@ IPTABLES_INPUT = Chain(family="ip6", table="filter", name="INPUT", hook=1, drops
 
 
 def needed(*chains, docker_user=(), firewalld=False, bridges=BRIDGES):
-    return measures(chains, docker_user=docker_user, firewalld=firewalld, bridges=bridges)
+    return measures(Seen(chains, tuple(docker_user), firewalld), bridges)
 
 
 def rules(*chains, **more):
