@@ -17,7 +17,6 @@ import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from netcore import limits
@@ -25,6 +24,7 @@ from netcore.errors import NetcoreError, Unavailable
 from netcore.store import database, last_copy
 from netcore.store.database import Opened
 from netcore.store.protocol import Change, Compacted, CompareFailed, Item, Snapshot, Transaction
+from netcore.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class SqliteStore:
     nothing can be written, and None when it can again.
     """
 
-    def __init__(self, directory: str, opened: Opened, thread: ThreadPoolExecutor, second_directory: str | None, owner: str) -> None:
+    def __init__(self, directory: str, opened: Opened, thread: Threads, second_directory: str | None, owner: str) -> None:
         self.recovered = opened.recovered
         self.on_writable: Callable[[str | None], None] = lambda _: None
         self._second_directory = second_directory
@@ -63,7 +63,7 @@ class SqliteStore:
 
     async def _run(self, body: Callable[[], _T]) -> _T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, body)
+            return await self._thread.hand_over(body)
         except sqlite3.Error as error:
             raise _unavailable(self._directory, str(error)) from error
 
@@ -93,7 +93,7 @@ class SqliteStore:
     async def _try_again(self) -> None:
         reason: str | None = None
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._write_again)
+            await self._thread.hand_over(self._write_again)
         except database.NOT_WRITABLE as error:
             reason = database.describe(error)
         except (NetcoreError, sqlite3.Error) as error:
@@ -157,7 +157,7 @@ class SqliteStore:
         self._is_copy_old = True
         if self._copying is None:
             loop = asyncio.get_running_loop()
-            self._copying = loop.call_later(limits.STATE_COPY_AFTER, lambda: loop.run_in_executor(self._thread, self._copy))
+            self._copying = loop.call_later(limits.STATE_COPY_AFTER, self._thread.hand_over, self._copy)
 
     def _copy(self) -> None:
         self._copying, self._is_copy_old = None, False
@@ -239,7 +239,7 @@ class SqliteStore:
         if self._is_copy_old:
             await self._run(self._copy)
         await self._run(self._connection.close)
-        self._thread.shutdown()
+        await self._thread.close()
         if self._lock is not None:
             os.close(self._lock)
 
@@ -253,12 +253,11 @@ async def open_store(directory: str, second_directory: str | None = None, owner:
 
     *second_directory*: where a second copy goes. *owner*: what another daemon is told of who has the directory.
     """
-    thread = ThreadPoolExecutor(1, thread_name_prefix="store")
-    loop = asyncio.get_running_loop()
+    thread = Threads(1, "store")
     try:
-        opened = await loop.run_in_executor(thread, database.open_database, directory, second_directory, owner)
+        opened = await thread.hand_over(lambda: database.open_database(directory, second_directory, owner))
     except sqlite3.Error as error:
-        thread.shutdown()
+        await thread.close()
         raise _unavailable(directory, str(error)) from error
     store = SqliteStore(directory, opened, thread, second_directory, owner)
     # There may be none yet, and the start itself has changed something.
