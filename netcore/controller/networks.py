@@ -41,8 +41,8 @@ class NetworkOperations:
             return await self._create_overlay(request)
         async with self._parts.locks.hold(["networks"]), all_or_nothing() as undo:
             plan = await self._planner.plan(request, undo)
-            await self._transaction.create_network(plan, undo)
-            return plan.network, Outcome(plan.steps(), plan.warnings)
+            steps = await self._transaction.create_network(plan, undo)
+            return plan.network, Outcome(steps, plan.warnings)
 
     async def _create_overlay(self, request: NetworkRequest) -> tuple[Network, Outcome]:
         """Make a network known to all hosts. It is made on a host when the first endpoint there is."""

@@ -57,6 +57,8 @@ class PluginEndpoints:
                 await self._driver.program_external_connectivity(self.plugin(endpoint) or "", endpoint, sandbox)
 
     def _leading_outside(self, endpoints: Sequence[Endpoint]) -> dict[str, Endpoint]:
+        if not any(map(self.plugin, endpoints)):
+            return {}
         chosen = gateway.gateway_endpoints(endpoints, self._state.networks)
         return {endpoint.id: endpoint for endpoint in chosen if endpoint is not None and self.plugin(endpoint)}
 

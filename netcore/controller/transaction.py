@@ -63,9 +63,9 @@ class Transaction:
 
     # --- networks -----------------------------------------------------------------------------------------------
 
-    async def create_network(self, plan: NetworkPlan, undo: Undo) -> None:
-        """Make a network whose pools have been claimed already."""
-        parts, network = self._parts, plan.network
+    async def create_network(self, plan: NetworkPlan, undo: Undo) -> tuple[Step, ...]:
+        """Make a network whose pools have been claimed already; return what the kernel was asked for."""
+        parts, network, steps = self._parts, plan.network, plan.steps()
         plugin = plugin_of(network)
         await parts.records.put_network(network, pending=True)
         undo.push(lambda: parts.records.drop_network(network.id))
@@ -75,13 +75,14 @@ class Transaction:
         undo.push(lambda: parts.uplinks.release(network))
         await parts.uplinks.need(network)
         with parts.host.expecting(network):
-            await self._apply(plan.steps(), undo)
+            await self._apply(steps, undo)
             await parts.records.put_network(network)
             parts.writer.put_network(network)
         parts.addresses.adopt(network, is_new=True)
         undo.push(lambda: self._forget_network(network))
         await parts.names.network_up(network)
         undo.push(lambda: parts.names.network_down(network))
+        return steps
 
     async def _forget_network(self, network: Network) -> None:
         self._parts.writer.drop_network(network.id)
@@ -289,9 +290,13 @@ class Transaction:
         """Carry *steps* out in the kernel; the executor itself takes back what it did when one of them fails."""
         parts = self._parts
         await parts.workers.run(lambda: parts.executor.apply(steps))
-        reached = [step.after for step in steps if step.after is not None]
-        back = diff(reached, [step.before for step in steps if step.before is not None])
-        undo.push(lambda: parts.workers.run(lambda: parts.executor.remove(back, "what was done")))
+
+        async def take_back() -> None:
+            reached = [step.after for step in steps if step.after is not None]
+            back = diff(reached, [step.before for step in steps if step.before is not None])
+            await parts.workers.run(lambda: parts.executor.remove(back, "what was done"))
+
+        undo.push(take_back)
 
     async def _commit(self, before: SandboxState | None, after: SandboxState, undo: Undo) -> None:
         """Record the result, and let everybody on this host know it."""

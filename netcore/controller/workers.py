@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from netcore import limits
 from netcore.errors import Unavailable
+from netcore.threads import Threads
 
 _T = TypeVar("_T")
 
@@ -30,14 +30,14 @@ class Workers:
     """The worker threads of one daemon. The loop only decides; whatever may block runs here."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(limits.KERNEL_WORKERS, thread_name_prefix="kernel")
+        self._threads = Threads(limits.KERNEL_WORKERS, "kernel")
         self._loop = asyncio.get_running_loop()
         self._timers: set[asyncio.TimerHandle] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, body: Callable[[], _T]) -> _T:
         """Return what *body* returns, run on a worker thread. A cancelled caller still waits for the kernel's answer."""
-        future = self._loop.run_in_executor(self._threads, body)
+        future = self._threads.hand_over(body)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -54,7 +54,7 @@ class Workers:
         def arm() -> None:
             def fire() -> None:
                 self._timers.discard(handle)
-                self._threads.submit(body)
+                self._threads.hand_over(body)
 
             handle = self._loop.call_later(delay, fire)
             self._timers.add(handle)
@@ -80,4 +80,4 @@ class Workers:
 
     async def close(self) -> None:
         """Wait for the threads to end; what they are doing is finished."""
-        await asyncio.to_thread(self._threads.shutdown)
+        await self._threads.close()

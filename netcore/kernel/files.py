@@ -23,6 +23,7 @@ SET_ASIDE = ".set-aside"
 _NOT_A_FILE = (errno.ENXIO, errno.EISDIR, errno.ELOOP)
 """What opening something other than a regular file ends in: a pipe or socket, a directory, a link."""
 _OPEN = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_PIECE = 1 << 14
 
 
 class NotRegular(OSError):
@@ -58,9 +59,20 @@ def read_octets(path: str, most: int, *, follow: bool) -> bytes:
     # To open a device or a pipe may have effects, so its kind is looked at before; it may be replaced meanwhile, so after, too.
     _check_regular(os.stat(path, follow_symlinks=follow))
     descriptor = os.open(path, os.O_RDONLY | _OPEN | (0 if follow else os.O_NOFOLLOW))
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         _check_regular(os.fstat(descriptor))
-        return file.read(most)
+        return _beginning(descriptor, most)
+    finally:
+        os.close(descriptor)
+
+
+def _beginning(descriptor: int, most: int) -> bytes:
+    """Return the first *most* octets, or all. By pieces: a file object takes memory for *most* octets before it reads."""
+    pieces, left = [], most
+    while left and (piece := os.read(descriptor, min(left, _PIECE))):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
 
 
 def _check_regular(status: os.stat_result) -> None:

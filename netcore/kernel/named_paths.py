@@ -63,8 +63,9 @@ class NamedPaths:
             # Only what the host has is written for a sandbox and can be covered: nothing else may be in this directory.
             if name == "nsswitch.conf" and not os.path.exists("/etc/nsswitch.conf"):
                 continue
-            if not os.path.lexists(path) or self._is_ours(path):
-                _link(path, f"{named.files}/{name}")
+            target = f"{named.files}/{name}"
+            if not _new_link(path, target) and self._is_ours(path):
+                _link(path, target)
 
     def drop(self, name: str, netns_path: NetnsPath) -> None:
         """Have nothing be found by the name of a sandbox that is gone, or that has another name by now."""
@@ -117,9 +118,18 @@ def _target(path: str) -> str | None:
         return None
 
 
+def _new_link(path: str, target: str) -> bool:
+    """Make *path* a symbolic link to *target*; False if something is there."""
+    try:
+        os.symlink(target, path)
+    except FileExistsError:
+        return False
+    return True
+
+
 def _link(path: str, target: str) -> None:
     """Make *path* a symbolic link to *target*, in the place of another one, in one step."""
-    if _target(path) == target:
+    if _new_link(path, target) or _target(path) == target:
         return
     directory, name = os.path.split(path)
     # No sandbox is called so.

@@ -30,6 +30,8 @@ _MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x10_0000
 _MNT_DETACH = 2
 _NS_GET_USERNS, _NS_GET_NSTYPE = 0xB701, 0xB703
 _SIOCGSKNS = 0x894C
+_FDINFO = 256
+"""Octets, more than /proc tells of a descriptor without anything of its own."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -185,9 +187,22 @@ def _prepare_directory(directory: Path) -> None:
 
 
 def _is_mount_point(path: str) -> bool:
-    """Return whether something is mounted at *path*; os.path.ismount does not see a bind mount of the same file system."""
-    with open("/proc/self/mountinfo") as file:
-        return any(line.split(" ", 5)[4] == path for line in file)
+    """Return whether something is mounted at *path*; os.path.ismount does not see a bind mount of the same file system.
+
+    All mounts are not looked through: there is one for each sandbox.
+    """
+    return _mount_of(path) != _mount_of(os.path.dirname(path))
+
+
+def _mount_of(path: str) -> bytes:
+    """Return the line that says which mount *path* is on (proc(5), /proc/PID/fdinfo)."""
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        with open(f"/proc/thread-self/fdinfo/{descriptor}", "rb", buffering=0) as file:
+            told = file.read(_FDINFO)
+    finally:
+        os.close(descriptor)
+    return next(line for line in told.splitlines() if line.startswith(b"mnt_id:"))
 
 
 def open_netns(netns_path: NetnsPath) -> int:

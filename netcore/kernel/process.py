@@ -48,10 +48,15 @@ def first_child(pid: int) -> int | None:
     return int(children[0]) if children else None
 
 
+_COMM = 16
+
+
 def program(pid: int) -> str:
     """Return the name of the program that *pid* runs, at most 15 characters; "" if it is gone."""
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        with open(f"/proc/{pid}/comm", "rb", buffering=0) as file:
+            # A process may give itself any octets for a name.
+            return file.read(_COMM).strip().decode("utf-8", "replace")
     except OSError:
         return ""
 

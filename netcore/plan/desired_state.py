@@ -107,7 +107,7 @@ def _own_stack(
             continue
         result.append(Route(sandbox_id=sandbox.id, destination=destination, gateway=hop.address, ifname=endpoint.ifname))
     result += routes.of_sandbox(sandbox, routed, networks)
-    host_gateways = gateway.host_addresses(endpoints, networks)
+    host_gateways = gateway.host_addresses(endpoints, networks) if sandbox.extra_hosts else ()
     lines = hostsfile.base_lines(sandbox.extra_hosts, ipv6=loopback_ipv6, host_gateways=host_gateways)
     for endpoint in endpoints:
         if networks[endpoint.network_id].is_gateway_bridge:

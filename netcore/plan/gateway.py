@@ -23,7 +23,9 @@ def ordered(endpoints: Iterable[Endpoint], networks: Mapping[NetworkId, Network]
         gateways = sum(driver.default_hop(network, endpoint, family) is not None for family in (4, 6))
         return (-endpoint.gateway_priority, network.is_gateway_bridge, network.internal, -gateways, network.name.encode())
 
-    return tuple(sorted(endpoints, key=rank))
+    present = tuple(endpoints)
+    # One is in order; to rank it would be most of the work.
+    return tuple(sorted(present, key=rank)) if len(present) > 1 else present
 
 
 def gateway_endpoints(endpoints: Iterable[Endpoint], networks: Mapping[NetworkId, Network]) -> tuple[Endpoint | None, Endpoint | None]:

@@ -298,8 +298,9 @@ def complete_endpoints(
 
 def with_ports(state: HostState, sandbox: Sandbox, endpoints: Sequence[Endpoint], mappings: Sequence[PortMapping]) -> SandboxState:
     """Return *sandbox* with *endpoints*, each family's published ports on the endpoint of its gateway."""
-    after = published_ports.assign_ports(endpoints, state.networks, mappings)
-    return SandboxState(replace(sandbox, ports=tuple(mappings)), after)
+    ports = tuple(mappings)
+    after = published_ports.assign_ports(endpoints, state.networks, ports)
+    return SandboxState(sandbox if sandbox.ports == ports else replace(sandbox, ports=ports), after)
 
 
 def ended(before: SandboxState) -> SandboxState:

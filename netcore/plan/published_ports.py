@@ -50,7 +50,9 @@ def assign_ports(
     Where a family has none, the other family's gateway endpoint gets them, to be carried by a proxy. What is published on
     ::1 is carried by a proxy too.
     """
-    bare = [replace(endpoint, ports=()) for endpoint in endpoints]
+    bare = [replace(endpoint, ports=()) if endpoint.ports else endpoint for endpoint in endpoints]
+    if not mappings:
+        return tuple(bare)
     ipv4, ipv6 = gateway.gateway_endpoints(bare, networks)
     placed: dict[str, list[PortMapping]] = {}
     for mapping in mappings:

@@ -1,5 +1,7 @@
 """The store of one host: SQLite in WAL mode, one writer thread. `database` opens it.
 
+What is to be written while something is being written goes together: for the file it is one transaction.
+
 Layout: `item` has one row for each key, with the revision of its last change. A deleted key stays as a row without a
 value for a while, so that a watch can catch up. `meta` has the schema version.
 
@@ -16,8 +18,7 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
 
 from netcore import limits
@@ -25,6 +26,7 @@ from netcore.errors import NetcoreError, Unavailable
 from netcore.store import database, last_copy
 from netcore.store.database import Opened
 from netcore.store.protocol import Change, Compacted, CompareFailed, Item, Snapshot, Transaction
+from netcore.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ class SqliteStore:
     nothing can be written, and None when it can again.
     """
 
-    def __init__(self, directory: str, opened: Opened, thread: ThreadPoolExecutor, second_directory: str | None, owner: str) -> None:
+    def __init__(self, directory: str, opened: Opened, thread: Threads, second_directory: str | None, owner: str) -> None:
         self.recovered = opened.recovered
         self.on_writable: Callable[[str | None], None] = lambda _: None
         self._second_directory = second_directory
@@ -50,6 +52,8 @@ class SqliteStore:
         self._changed = asyncio.Event()
         self._forgotten = 0
         self._commits = 0
+        self._queued: list[tuple[Transaction, asyncio.Future[int]]] = []
+        self._is_writing = False
         self._copying: asyncio.TimerHandle | None = None
         self._is_copy_old = False
         self._unwritable: str | None = None
@@ -63,7 +67,7 @@ class SqliteStore:
 
     async def _run(self, body: Callable[[], _T]) -> _T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, body)
+            return await self._thread.hand_over(body)
         except sqlite3.Error as error:
             raise _unavailable(self._directory, str(error)) from error
 
@@ -93,7 +97,7 @@ class SqliteStore:
     async def _try_again(self) -> None:
         reason: str | None = None
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._write_again)
+            await self._thread.hand_over(self._write_again)
         except database.NOT_WRITABLE as error:
             reason = database.describe(error)
         except (NetcoreError, sqlite3.Error) as error:
@@ -140,24 +144,50 @@ class SqliteStore:
             reason = f"it can't be written ({self._unwritable}), and changes are refused until it can"
             raise Unavailable(f"the state in {self._directory}", reason)
         try:
-            revision = await self._run(lambda: self._commit(transaction))
-        except Unavailable as error:
-            self._note(str(error.__cause__))
-            raise
+            revision = await self._queue(transaction)
+        except sqlite3.Error as error:
+            self._note(str(error))
+            raise _unavailable(self._directory, str(error)) from error
         if self._unwritable is not None:
             self._note(None)
         self._wake()
         self.copy_later()
         return revision
 
+    def _queue(self, transaction: Transaction) -> asyncio.Future[int]:
+        """Have *transaction* written as soon as the one before is, in one go with whatever else comes until then."""
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._queued.append((transaction, answer))
+        if not self._is_writing:
+            self._write_queued()
+        return answer
+
+    def _write_queued(self) -> None:
+        queued, self._queued, self._is_writing = self._queued, [], True
+        written = self._thread.hand_over(lambda: self._commit([transaction for transaction, _ in queued]))
+        written.add_done_callback(lambda written: self._written([answer for _, answer in queued], written.result()))
+
+    def _written(self, answers: Sequence[asyncio.Future[int]], results: Sequence[int | Exception]) -> None:
+        self._is_writing = False
+        if self._queued:
+            self._write_queued()
+        for answer, result in zip(answers, results, strict=True):
+            if answer.done():
+                # Who waited has been cancelled.
+                continue
+            if isinstance(result, Exception):
+                answer.set_exception(result)
+            else:
+                answer.set_result(result)
+
     def copy_later(self) -> None:
         """Have a copy made in a while, so that many changes in a row mean one. Of what can't be written there is one already."""
-        if self._read is not None:
+        if self._read is not None or self._is_closed:
             return
         self._is_copy_old = True
         if self._copying is None:
             loop = asyncio.get_running_loop()
-            self._copying = loop.call_later(limits.STATE_COPY_AFTER, lambda: loop.run_in_executor(self._thread, self._copy))
+            self._copying = loop.call_later(limits.STATE_COPY_AFTER, self._thread.hand_over, self._copy)
 
     def _copy(self) -> None:
         self._copying, self._is_copy_old = None, False
@@ -169,22 +199,38 @@ class SqliteStore:
             self._is_copy_old = True
             log.warning("no copy of the state could be made reason=%s", error)
 
-    def _commit(self, transaction: Transaction) -> int:
-        with self._connection:
-            self._connection.execute("BEGIN IMMEDIATE")
-            for key, expected in transaction.compares.items():
-                row = self._connection.execute("SELECT revision FROM item WHERE key = ? AND value IS NOT NULL", (key,)).fetchone()
-                if (row[0] if row else 0) != expected:
-                    raise CompareFailed(key)
-            revision: int = self._connection.execute("SELECT COALESCE(MAX(revision), 0) + 1 FROM item").fetchone()[0]
-            self._connection.executemany(
-                "INSERT INTO item (key, value, revision, session) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE"
-                " SET value = excluded.value, revision = excluded.revision, session = excluded.session",
-                [(key, value, revision, transaction.session or "") for key, value in transaction.writes.items()],
-            )
-        self._commits += 1
-        if self._commits % limits.STATE_TIDY_EVERY == 0:
-            self._tidy(revision)
+    def _commit(self, transactions: Sequence[Transaction]) -> list[int | Exception]:
+        """Return the revision of each of *transactions*, or why it could not be written."""
+        results = self._attempt(transactions)
+        if len(transactions) > 1 and isinstance(results[0], Exception):
+            # None is written; alone each says for itself whether it can be.
+            results = [result for transaction in transactions for result in self._attempt([transaction])]
+        revisions = [result for result in results if isinstance(result, int)]
+        before, self._commits = self._commits, self._commits + len(revisions)
+        if revisions and self._commits // limits.STATE_TIDY_EVERY != before // limits.STATE_TIDY_EVERY:
+            self._tidy(revisions[-1])
+        return results
+
+    def _attempt(self, transactions: Sequence[Transaction]) -> list[int | Exception]:
+        """Write all *transactions* or none, each with a revision of its own."""
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                return [self._write(transaction) for transaction in transactions]
+        except Exception as error:  # for who waits
+            return [error] * len(transactions)
+
+    def _write(self, transaction: Transaction) -> int:
+        for key, expected in transaction.compares.items():
+            row = self._connection.execute("SELECT revision FROM item WHERE key = ? AND value IS NOT NULL", (key,)).fetchone()
+            if (row[0] if row else 0) != expected:
+                raise CompareFailed(key)
+        revision: int = self._connection.execute("SELECT COALESCE(MAX(revision), 0) + 1 FROM item").fetchone()[0]
+        self._connection.executemany(
+            "INSERT INTO item (key, value, revision, session) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE"
+            " SET value = excluded.value, revision = excluded.revision, session = excluded.session",
+            [(key, value, revision, transaction.session or "") for key, value in transaction.writes.items()],
+        )
         return revision
 
     def _tidy(self, revision: int) -> None:
@@ -236,10 +282,12 @@ class SqliteStore:
             self._trying.cancel()
         if self._copying is not None:
             self._copying.cancel()
+        if self._queued:
+            self._write_queued()
         if self._is_copy_old:
             await self._run(self._copy)
         await self._run(self._connection.close)
-        self._thread.shutdown()
+        await self._thread.close()
         if self._lock is not None:
             os.close(self._lock)
 
@@ -253,12 +301,11 @@ async def open_store(directory: str, second_directory: str | None = None, owner:
 
     *second_directory*: where a second copy goes. *owner*: what another daemon is told of who has the directory.
     """
-    thread = ThreadPoolExecutor(1, thread_name_prefix="store")
-    loop = asyncio.get_running_loop()
+    thread = Threads(1, "store")
     try:
-        opened = await loop.run_in_executor(thread, database.open_database, directory, second_directory, owner)
+        opened = await thread.hand_over(lambda: database.open_database(directory, second_directory, owner))
     except sqlite3.Error as error:
-        thread.shutdown()
+        await thread.close()
         raise _unavailable(directory, str(error)) from error
     store = SqliteStore(directory, opened, thread, second_directory, owner)
     # There may be none yet, and the start itself has changed something.

@@ -143,6 +143,61 @@ async def test_second_daemon_is_told_who_has_the_directory(tmp_path):
     await first.close()
 
 
+@pytest.fixture
+async def file_store(tmp_path):
+    opened = await open_store(str(tmp_path / "state"))
+    yield opened
+    await opened.close()
+
+
+async def test_what_comes_while_something_is_written_goes_together(file_store):
+    statements = []
+    file_store._connection.set_trace_callback(statements.append)
+    revisions = await asyncio.gather(*(file_store.commit(Transaction({f"k{number}": b"x"})) for number in range(50)))
+    assert sum(text.startswith("BEGIN") for text in statements) == 2
+    assert revisions == sorted(set(revisions))
+    assert len(await content(file_store)) == 50
+
+
+async def test_one_alone_is_written_at_once(file_store):
+    statements = []
+    file_store._connection.set_trace_callback(statements.append)
+    for number in range(3):
+        await file_store.commit(Transaction({f"k{number}": b"x"}))
+    assert sum(text.startswith("BEGIN") for text in statements) == 3
+
+
+async def test_only_who_can_not_be_written_is_told_of_it(file_store):
+    await file_store._run(lambda: file_store._connection.execute("PRAGMA max_page_count = 30"))
+    wanted = {f"k{number}": b"x" * (1 << 20 if number == 3 else 1) for number in range(6)}
+    made = [file_store.commit(Transaction({key: value}, {key: 7} if key == "k4" else {})) for key, value in wanted.items()]
+    results = await asyncio.gather(*made, return_exceptions=True)
+    assert [type(result) for result in results] == [int, int, int, Unavailable, CompareFailed, int]
+    assert "full" in str(results[3])
+    assert sorted(await content(file_store)) == ["k0", "k1", "k2", "k5"]
+
+
+async def test_who_is_cancelled_keeps_no_other_from_being_written(file_store):
+    tasks = [asyncio.create_task(file_store.commit(Transaction({f"k{number}": b"x"}))) for number in range(6)]
+    await asyncio.sleep(0)
+    tasks[2].cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results] == [int, int, asyncio.CancelledError, int, int, int]
+
+
+async def test_what_is_asked_for_before_the_end_is_written(tmp_path):
+    opened = await open_store(str(tmp_path / "state"))
+    # Then no copy is due at the end, for which it would wait.
+    await opened._run(opened._copy)
+    tasks = [asyncio.create_task(opened.commit(Transaction({f"k{number}": b"x"}))) for number in range(6)]
+    await asyncio.sleep(0)
+    await opened.close()
+    await asyncio.gather(*tasks)
+    opened = await open_store(str(tmp_path / "state"))
+    assert len(await content(opened)) == 6
+    await opened.close()
+
+
 async def test_failure_of_the_disk_names_the_directory(tmp_path):
     store = await open_store(str(tmp_path))
     # What SQLite says of a full disk, from a database that may not grow.

@@ -15,29 +15,56 @@ def counted():
 
 
 COSTS = {
-    "create network": {"commits": 2, "hops": 2, "requests": 15, "transactions": 2, "links asked": 5},
+    "create network": {"commits": 2, "hops": 2, "requests": 15, "transactions": 2, "links asked": 5, "diffs": 1},
     # One visit, while it is made. A socket for its loopback. Files and namespace are one hop, its hosts file the other.
-    "create sandbox": {"commits": 2, "hops": 2, "requests": 1, "entries": 1, "sockets": 1},
+    "create sandbox": {"commits": 2, "hops": 2, "requests": 1, "entries": 1, "sockets": 1, "diffs": 1, "ways out": 1},
     # It is as it was made, which nobody has to be asked or visited for.
-    "create sandbox from a spare": {"commits": 2, "hops": 2},
+    "create sandbox from a spare": {"commits": 2, "hops": 2, "diffs": 1, "ways out": 1},
     # Intent and result. One visit, with a socket: nobody looks at the names of its links, and its address, which nobody had
     # before, is announced to nobody.
-    "connect": {"commits": 2, "hops": 1, "requests": 15, "transactions": 1, "entries": 1, "sockets": 1},
+    "connect": {"commits": 2, "hops": 1, "requests": 15, "transactions": 1, "entries": 1, "sockets": 1, "diffs": 1, "ways out": 1},
     # One dump of links, and one for each IP version of addresses, routes and neighbours that there must be.
     "compare sandbox": {"hops": 1, "requests": 4, "entries": 1, "namespaces": 1, "sockets": 2, "dumps": 4},
     "compare network": {"hops": 1, "requests": 1, "sockets": 1, "dumps": 2},
     # The link is down, off its bridge and unnamed, with one visit; the kernel's wait for its deletion comes later. That the address
     # rests is recorded with the result.
-    "disconnect": {"commits": 2, "hops": 1, "requests": 12, "transactions": 1, "entries": 1, "sockets": 1},
+    "disconnect": {"commits": 2, "hops": 1, "requests": 12, "transactions": 1, "entries": 1, "sockets": 1, "diffs": 1, "ways out": 1},
     # On a network with others, of whom none is looked at.
-    "connect to others": {"commits": 2, "hops": 1, "requests": 15, "transactions": 1, "entries": 1, "sockets": 1},
+    "connect to others": {
+        "commits": 2,
+        "hops": 1,
+        "requests": 15,
+        "transactions": 1,
+        "entries": 1,
+        "sockets": 1,
+        "diffs": 1,
+        "ways out": 1,
+    },
     # One that somebody had before is announced by a socket from the same visit.
-    "connect with another's address": {"commits": 2, "hops": 1, "requests": 15, "transactions": 1, "entries": 1, "sockets": 1},
+    "connect with another's address": {
+        "commits": 2,
+        "hops": 1,
+        "requests": 15,
+        "transactions": 1,
+        "entries": 1,
+        "sockets": 1,
+        "diffs": 1,
+        "ways out": 1,
+    },
     # Its namespace takes the link along.
-    "remove sandbox": {"commits": 2, "hops": 2, "requests": 9, "transactions": 1},
+    "remove sandbox": {"commits": 2, "hops": 2, "requests": 9, "transactions": 1, "diffs": 1},
     # As much as both together, but for the commits and the second hop of a connect.
-    "create connected sandbox": {"commits": 2, "hops": 2, "requests": 16, "transactions": 1, "entries": 2, "sockets": 2},
-    "remove connected sandbox": {"commits": 2, "hops": 2, "requests": 9, "transactions": 1},
+    "create connected sandbox": {
+        "commits": 2,
+        "hops": 2,
+        "requests": 16,
+        "transactions": 1,
+        "entries": 2,
+        "sockets": 2,
+        "diffs": 1,
+        "ways out": 1,
+    },
+    "remove connected sandbox": {"commits": 2, "hops": 2, "requests": 9, "transactions": 1, "diffs": 1},
     # Two dumps of the addresses of its bridge alone.
     "remove network": {"commits": 2, "hops": 1, "requests": 14, "dumps": 2, "transactions": 2, "links asked": 1},
 }

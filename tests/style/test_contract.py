@@ -42,6 +42,7 @@ FLOORS = (
         "internet_checksum",
         "classic_bpf",
         "tap",
+        "threads",
     ),
     ("parse", "taps"),
     ("egress",),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from netcore.controller import Controller
+from netcore.controller import Controller, transaction
 from netcore.controller.assembly import assemble
 from netcore.controller.drift.kernel_objects import KernelObjectComparison
 from netcore.controller.recovery import recall, restore
@@ -28,6 +28,7 @@ from netcore.kernel import netlink as netlink_module
 from netcore.kernel.guard import Guard
 from netcore.kernel.netlink import NetlinkSocket
 from netcore.model import EndpointRequest, NetworkRequest, Sandbox, SandboxId, SandboxRequest
+from netcore.plan import gateway, plans
 from netcore.plan.drift import Concern, Part
 from netcore.plan.host_state import HostState
 from netcore.store.records import Records
@@ -65,6 +66,10 @@ def watch() -> None:
     count(host, "look", lambda *_: {"looks": 1})
     # Whoever goes through all networks asks which link each has.
     count(BridgeDriver, "host_link", lambda *_: {"links asked": 1})
+    # What is worked out, and what to.
+    for planning in (plans, transaction):
+        count(planning, "diff", lambda *_: {"diffs": 1})
+    count(gateway, "gateway_endpoints", lambda *_: {"ways out": 1})
     count(HostState, "members", lambda state, network_id: {"members looked at": state.indexes.count_of(network_id)})
 
 

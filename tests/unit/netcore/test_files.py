@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tracemalloc
 
 import pytest
 
@@ -107,3 +108,15 @@ def test_a_file_keeps_its_inode(tmp_path):
     before = path.stat().st_ino
     files.write_in_place(str(path), "new\n")
     assert (path.read_text(), path.stat().st_ino) == ("new\n", before)
+
+
+def test_a_small_file_takes_little_memory_and_a_large_one_is_read_to_the_bound(tmp_path):
+    path = tmp_path / "hosts"
+    path.write_text("x")
+    tracemalloc.start()
+    assert files.read(str(path)) == "x"
+    assert tracemalloc.get_traced_memory()[1] < limits.SANDBOX_FILE / 10
+    tracemalloc.stop()
+    path.write_bytes(bytes(range(256)) * 300)
+    assert files.read_octets(str(path), 70_000, follow=False) == path.read_bytes()[:70_000]
+    assert files.read_octets(str(path), 1 << 20, follow=False) == path.read_bytes()

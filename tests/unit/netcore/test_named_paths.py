@@ -120,3 +120,12 @@ def test_links_of_a_run_directory_that_is_gone_are_replaced(host):
     paths(host).put(named(host, "web"), owns_files=True)
     assert (host / "etc/netns/berth-web/hosts").read_text() == "hosts of a"
     assert str((host / "etc/netns/berth-web/resolv.conf").readlink()) == str(host / "gone/mine")
+
+
+def test_a_name_that_nobody_has_is_one_step(host, monkeypatch):
+    steps = []
+    for call in ("readlink", "unlink", "rename"):
+        monkeypatch.setattr(f"os.{call}", lambda *_, call=call: steps.append(call))
+    paths(host).put(named(host, "web"), owns_files=True)
+    assert (host / "etc/netns/berth-web/hosts").read_text() == "hosts of a"
+    assert not steps

@@ -3,6 +3,7 @@
 import gc
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -38,3 +39,13 @@ def test_directory_whose_mount_is_covered_is_made(monkeypatch, tmp_path):
     monkeypatch.setattr(netns, "_is_mount_point", lambda path: True)
     netns._prepare_directory(tmp_path / "run" / "netns")
     assert (tmp_path / "run" / "netns").is_dir()
+
+
+def test_a_mount_is_known_without_a_look_at_all_others(monkeypatch, tmp_path):
+    opened = Mock(wraps=open)
+    monkeypatch.setattr(netns, "open", opened, raising=False)
+    assert netns._is_mount_point("/proc")
+    assert not netns._is_mount_point(str(tmp_path))
+    paths = [call.args[0] for call in opened.call_args_list]
+    assert len(paths) == 4
+    assert all(path.startswith("/proc/thread-self/fdinfo/") for path in paths)

@@ -11,9 +11,9 @@ import aiohttp
 import msgspec
 import pytest
 
-from netcore.errors import Conflict, KernelError, NotFound, PluginFailed
+from netcore.errors import Conflict, InvalidRequest, KernelError, NotFound, PluginFailed
 from resolver import limits
-from resolver.daemon import admin_listeners
+from resolver.daemon import admin_listeners, http_api
 from resolver.daemon.admission import Admission
 from resolver.daemon.api_route import DRY_RUN, ApiReply, ApiRequest, ApiRoute, Caller
 from resolver.daemon.config import DaemonConfig
@@ -138,6 +138,36 @@ async def test_body_may_be_left_out_only_where_the_route_says_so(api):
 async def test_wrong_bodies_are_refused(api, body):
     assert (await api.error("POST", "/things", data=body))[:3] == (400, "invalid", "body")
     assert not api.handlers.requests
+
+
+class Texts(msgspec.Struct, forbid_unknown_fields=True):
+    name: str = ""
+    labels: dict[str, str] = {}
+    names: list[str] = []
+
+
+@pytest.mark.parametrize(
+    "body", [rb'{"name": "a\u0000"}', rb'{"labels": {"\u0000": ""}}', rb'{"labels": {"a": "\u0000b"}}', rb'{"names": ["\u0000"]}']
+)
+def test_text_with_u0000_is_refused(body):
+    with pytest.raises(InvalidRequest, match=r"U\+0000"):
+        http_api.read_body(body, Texts)
+    # Bare, it is no JSON.
+    with pytest.raises(InvalidRequest, match="malformed"):
+        http_api.read_body(body.replace(rb"\u0000", b"\0"), Texts)
+
+
+def test_text_that_only_looks_like_u0000_is_taken():
+    assert http_api.read_body(rb'{"name": "a\\u0000"}', Texts) == Texts(name=r"a\u0000")
+
+
+def test_a_body_is_looked_through_only_if_u0000_may_be_in_it(monkeypatch):
+    looked = []
+    monkeypatch.setattr(http_api, "_has_nul", lambda body: looked.append(body) or False)
+    http_api.read_body(b'{"name": "a", "names": ["b", "0000"]}', Texts)
+    assert not looked
+    http_api.read_body(rb'{"name": "\u0000"}', Texts)
+    assert looked == [{"name": "\0", "labels": {}, "names": []}]
 
 
 async def test_dry_run_is_yes_or_no_and_only_where_there_is_one(api):
