@@ -136,6 +136,7 @@ async def test_equal_questions_share_one(serve, patient):
     served = await serve(upstream)
     waiting = [asyncio.ensure_future(served.ask(name, id=i)) for i, name in enumerate(("a.test", "A.test", "a.TEST"))]
     await until(lambda: served.service.counters["coalesced"] == 2)
+    await until(lambda: asked(upstream, "a.test"))
     assert asked(upstream, "a.test") == 1
     upstream.replies[:] = [good]
     upstream.answer_all()
