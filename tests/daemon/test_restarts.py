@@ -122,9 +122,10 @@ def test_nothing_of_a_removed_sandbox_is_kept(restarts):
     (keeper,) = restarts.keeper()
     before = descriptors(keeper)
     lab.berth("run", "-d", "--name", "short", "-p", "7373:80", "--network", "net", "--", "sleep", "1000")
-    assert descriptors(keeper) == before + 3
+    # It is told without waiting for it.
+    lab.wait_for(lambda: descriptors(keeper) == before + 3)
     lab.berth("rm", "short")
-    assert descriptors(keeper) == before
+    lab.wait_for(lambda: descriptors(keeper) == before)
     assert lab.run("python3", "-c", "import socket; socket.socket().bind(('0.0.0.0', 7373))", check=False).returncode == 0
 
 

@@ -8,6 +8,7 @@ from resolver import limits
 from resolver.reply_cache import Reply
 from resolver.transport.batch import LONGEST_SENT, Batch, packed, readable
 from resolver.transport.in_hand import InHand
+from tests.support.served import refusing_socket
 
 FAMILIES = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
 
@@ -19,7 +20,7 @@ def pair(request):
     ours, client = socket.socket(family, socket.SOCK_DGRAM), socket.socket(family, socket.SOCK_DGRAM)
     ours.bind((address, 0))
     client.connect(ours.getsockname())
-    client.settimeout(1)
+    client.settimeout(20)
     yield Batch(family, InHand().batch(0)), ours, client
     ours.close()
     client.close()
@@ -84,11 +85,8 @@ def test_nothing_there_is_nothing(pair):
 
 def test_error_of_a_connected_socket_is_told():
     batch = Batch(socket.AF_INET, InHand().batch(0))
-    closed = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    closed.bind(("127.0.0.1", 0))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
+    with refusing_socket() as closed, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
         ours.connect(closed.getsockname())
-        closed.close()
         batch.send_connected(ours.fileno(), [b"x"])
         with pytest.raises(ConnectionRefusedError):
             batch.receive_connected(ours.fileno(), 8)

@@ -52,6 +52,16 @@ def asked(upstream, name):
     return sum(dns.message.from_wire(octets).question[0].name.to_text().lower() == f"{name}." for octets in upstream.queries)
 
 
+LATE = ("NEXT_UPSTREAM", "HEDGE", "RESEND", "BUDGET", "DOWN")
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """Nobody is asked once more because an answer is late: how busy the machine is does not count."""
+    for name in LATE:
+        monkeypatch.setattr(limits, name, 1000.0)
+
+
 # --- cache ----------------------------------------------------------------------------------------------------------
 
 
@@ -59,9 +69,11 @@ def asked(upstream, name):
 async def test_answer_is_remembered_and_its_ttl_goes_down(serve):
     upstream = Scripted(answering(ttl=60))
     served = await serve(upstream)
+    begun = asyncio.get_running_loop().time()
     assert (await served.ask("a.test")).answer[0].ttl == 60
     ttls = [(await served.ask("a.test")).answer[0].ttl for _ in range(3)]
-    assert all(57 <= ttl < 60 for ttl in ttls)
+    # Less by what has passed, and by two seconds at most for which remembered octets are told.
+    assert all(57 - (asyncio.get_running_loop().time() - begun) <= ttl < 60 for ttl in ttls)
     asks = 3
     later = min(ttls)
     while later == min(ttls):
@@ -69,7 +81,7 @@ async def test_answer_is_remembered_and_its_ttl_goes_down(serve):
         later = (await served.ask("A.Test")).answer[0].ttl
         asks += 1
     assert asked(upstream, "a.test") == 1
-    assert 55 <= later < min(ttls)
+    assert 57 - (asyncio.get_running_loop().time() - begun) <= later < min(ttls)
     # Those from remembered octets are counted when these are forgotten.
     await until(lambda: not served.client.replies.is_aging)
     assert served.service.counters["hits"] == asks
@@ -91,9 +103,8 @@ async def test_nothing_is_told_beyond_its_time(serve):
     upstream = Scripted(answering(ttl=1))
     served = await serve(upstream, cache=CacheSettings(serve_stale=0))
     loop = asyncio.get_running_loop()
-    start = loop.time()
     known_until = 0.0
-    while loop.time() - start < 3:
+    while asked(upstream, "a.test") < 3:
         before = loop.time()
         count = asked(upstream, "a.test")
         reply = await served.ask("a.test")
@@ -101,7 +112,6 @@ async def test_nothing_is_told_beyond_its_time(serve):
             known_until = loop.time() + 1
         # A client that keeps it for its TTL must not keep it longer than the upstream allowed.
         assert before + reply.answer[0].ttl <= known_until + 0.05
-    assert asked(upstream, "a.test") >= 3
 
 
 async def test_negative_answers_are_remembered(serve):
@@ -121,11 +131,12 @@ async def test_negative_answers_are_remembered(serve):
 
 
 @pytest.mark.timed
-async def test_equal_questions_share_one(serve):
+async def test_equal_questions_share_one(serve, patient):
     upstream = Scripted(lambda octets: None)
     served = await serve(upstream)
     waiting = [asyncio.ensure_future(served.ask(name, id=i)) for i, name in enumerate(("a.test", "A.test", "a.TEST"))]
     await until(lambda: served.service.counters["coalesced"] == 2)
+    await until(lambda: asked(upstream, "a.test"))
     assert asked(upstream, "a.test") == 1
     upstream.replies[:] = [good]
     upstream.answer_all()
@@ -137,20 +148,21 @@ async def test_equal_questions_share_one(serve):
 
 @pytest.mark.timed
 async def test_popular_answers_are_fetched_before_they_expire(serve):
-    upstream = Scripted(answering(ttl=10))
+    upstream = Scripted(answering(ttl=1000))
     served = await serve(upstream)
     await served.ask("a.test")
     entry = next(entry for _, entry in served.service.cache.entries() if names.to_text(entry.key[:-5]) == "a.test.")
-    entry.hits, entry.expires = 5, entry.expires - 9.5
+    entry.hits, entry.expires = 5, entry.expires - 950
     await served.ask("a.test")
     await until(lambda: asked(upstream, "a.test") == 2)
     await until(lambda: not any(entry.refreshing for _, entry in served.service.cache.entries()))
     assert served.service.counters["prefetched"] == 1
-    assert next(e for _, e in served.service.cache.entries() if e.key == entry.key).expires > entry.expires + 5
+    assert next(e for _, e in served.service.cache.entries() if e.key == entry.key).expires > entry.expires + 500
 
 
 @pytest.mark.timed
-async def test_stale_answer_when_all_upstreams_fail(serve):
+async def test_stale_answer_when_all_upstreams_fail(serve, monkeypatch):
+    monkeypatch.setattr(limits, "FAILURE_FIRST", 1000.0)
     upstream = Scripted(answering(ttl=1))
     served = await serve(upstream)
     await served.ask("a.test")
@@ -213,18 +225,20 @@ async def test_local_name_that_appears_hides_the_cached_one(serve):
 # --- upstreams --------------------------------------------------------------------------------------------------------
 
 
-async def test_dead_first_upstream_costs_little_once_it_is_known(serve):
+async def test_dead_first_upstream_costs_nothing_once_it_is_known(serve, monkeypatch):
+    monkeypatch.setattr(limits, "DOWN", 1000.0)
     dead, alive = Scripted(), Scripted(good)
     served = await serve(dead, alive, Scripted())
-    loop = asyncio.get_running_loop()
-    times = []
-    for number in range(30):
-        start = loop.time()
+    for number in range(5):
         assert (await served.ask(f"n{number}.test")).answer
-        times.append(loop.time() - start)
-    assert times[0] < 1.5
-    assert max(times[5:]) < 0.3
-    assert sum(asked(dead, f"n{number}.test") for number in range(10, 30)) == 0
+    assert sum(asked(dead, f"n{number}.test") for number in range(5)) > 0
+    # Once the next answer is there nobody is asked because another one is late.
+    for name in LATE:
+        monkeypatch.setattr(limits, name, 1000.0)
+    assert (await served.ask("next.test")).answer
+    for number in range(5, 30):
+        assert (await served.ask(f"n{number}.test")).answer
+    assert sum(asked(dead, f"n{number}.test") for number in range(5, 30)) == 0
 
 
 async def test_upstream_without_edns_is_asked_without(serve):
@@ -252,16 +266,14 @@ async def test_malformed_answer_is_a_failure(serve):
     assert "malformed" in reply.options[0].text
 
 
-async def test_upstream_that_leads_back_to_us_is_left_out(serve):
+async def test_upstream_that_leads_back_to_us_is_left_out(serve, patient):
     # The first upstream is the resolver itself, as a forwarder on the host would make it.
     again, alive = OurOwn(), Scripted(good)
     served = await serve(again, alive)
     again.listen(served)
-    loop = asyncio.get_running_loop()
-    start = loop.time()
+    # At once: nothing is late.
     reply = await served.ask("a.test")
     assert reply.answer[0][0].address == "192.0.2.1"
-    assert loop.time() - start < 0.3
     states = {upstream.port: health.state(served.pool._clock()) for upstream, health in served.pool.health().items()}
     assert states == {again.upstream.port: "looping", alive.upstream.port: "ok"}
     count = served.client.queries

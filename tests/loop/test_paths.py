@@ -8,21 +8,8 @@ import msgspec
 import pytest
 
 from resolver import limits
-from resolver.engine.upstream import Upstream
-from tests.support.served import Scripted, StreamServer, good
+from tests.support.served import Absent, Scripted, StreamServer, good
 from tests.support.waiting import until
-
-
-class Absent:
-    """A port of the loopback that nobody listens on."""
-
-    def __init__(self):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.bind(("127.0.0.1", 0))
-            self.upstream = Upstream("127.0.0.1", sock.getsockname()[1])
-
-    async def stop(self):
-        pass
 
 
 @pytest.fixture

@@ -12,9 +12,8 @@ import pytest
 
 from resolver import limits
 from resolver.dns_client import Client
-from resolver.engine.upstream import Upstream
 from resolver.zone.build import records
-from tests.support.served import Scripted, good, other_id, other_question
+from tests.support.served import Absent, Scripted, good, other_id, other_question
 from tests.support.waiting import until
 
 
@@ -33,7 +32,7 @@ async def test_repeated_question_rotates_and_comes_from_rendered_octets(served):
 async def test_queries_are_answered_in_the_middle_of_other_work_on_the_loop(served):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         asking.connect(served.udp_address)
-        asking.settimeout(5)
+        asking.settimeout(20)
         asking.send(dns.message.make_query("web", "A").to_wire())
         # Nothing is awaited.
         served.poller.answer_waiting()
@@ -138,7 +137,7 @@ async def test_stalled_connection_does_not_block_others_and_is_closed(served, mo
     reader, writer = await connect(served)
     writer.write(b"\x00\x50half")
     assert (await served.ask()).answer
-    assert await asyncio.wait_for(reader.read(), 2) == b""
+    assert await asyncio.wait_for(reader.read(), 20) == b""
     writer.close()
 
 
@@ -148,10 +147,10 @@ async def test_connection_that_sends_rubbish_closes_only_itself(served):
     # A message with length 0, one that is a response, one that is shorter than a header.
     for octets in (b"\x00\x00", b"\x00\x0c\0\0\x80" + b"\0" * 9, b"\x00\x01x"):
         writer.write(octets)
-    assert await asyncio.wait_for(reader.read(), 2) == b""
+    assert await asyncio.wait_for(reader.read(), 20) == b""
     wire = dns.message.make_query("web", "A").to_wire()
     good_writer.write(len(wire).to_bytes(2, "big") + wire)
-    assert int.from_bytes(await asyncio.wait_for(good_reader.readexactly(2), 2), "big") > 12
+    assert int.from_bytes(await asyncio.wait_for(good_reader.readexactly(2), 20), "big") > 12
     for one in (writer, good_writer):
         one.close()
 
@@ -164,7 +163,7 @@ async def test_connections_are_bounded(served, monkeypatch):
     reader, writer = await connect(served)
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         writer.write(b"\0")
-        await asyncio.wait_for(reader.readexactly(1), 2)
+        await asyncio.wait_for(reader.readexactly(1), 20)
     for _, one in (*opened, (reader, writer)):
         one.close()
 
@@ -202,26 +201,13 @@ async def test_idle_sockets_are_closed(serve, monkeypatch):
     await until(lambda: not any(server.sockets for server in made.pool._servers.values()))
 
 
-class Absent:
-    """A name server that is not there."""
-
-    def __init__(self, upstream):
-        self.upstream = upstream
-
-    async def stop(self):
-        pass
-
-
-async def test_closed_port_is_noticed_at_once(serve):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        closed = Upstream("127.0.0.1", sock.getsockname()[1])
-    made = await serve(Absent(closed))
-    start = asyncio.get_running_loop().time()
+async def test_closed_port_is_noticed_at_once(serve, monkeypatch):
+    for name in ("NEXT_UPSTREAM", "RESEND", "BUDGET"):
+        monkeypatch.setattr(limits, name, 1000.0)
+    made = await serve(Absent())
     reply = await made.ask("x.test", use_edns=0)
     assert reply.rcode() == dns.rcode.SERVFAIL
     assert "refused" in reply.options[0].text.lower()
-    assert asyncio.get_running_loop().time() - start < 1
 
 
 async def test_too_many_questions_in_flight_are_refused_at_once(serve, monkeypatch):

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tests.support.lab import PATIENCE
+
 
 @pytest.fixture
 def adopted(lab):
@@ -187,7 +189,7 @@ def test_default_routes_and_sysctls_come_back_after_a_crash(lab, adopted, hangin
     lab.wait_for(hanging_plugin)
     assert "10.79.0.1" not in inside(lab, "ip", "route", "show", "default")
     lab.stop_daemon(signal.SIGKILL)
-    waiting.wait(10)
+    waiting.wait(PATIENCE)
     lab.start_daemon()
     assert [inside(lab, "ip", family, "route", "show", "default") for family in ("-4", "-6")] == own
     assert sysctls(lab) == before

@@ -17,7 +17,7 @@ def lab(lab):
 
 
 def dig(lab: Lab, *arguments: str) -> str:
-    return lab.in_sandbox(NAME, "dig", "+tries=1", "+time=3", *arguments, check=False)
+    return lab.in_sandbox(NAME, "dig", "+tries=1", "+time=15", *arguments, check=False)
 
 
 def status(said: str) -> str:

@@ -86,7 +86,8 @@ def test_what_root_in_a_sandbox_breaks_again_is_left_until_somebody_asks(lab, bo
     before = picture(lab)
     lab.run("ip", "route", "del", "default", where=INSIDE)
     lab.wait_for(lambda: "default via 10.70.0.1" in lab.out("ip", "route", where=INSIDE))
-    assert "berth has repaired it once" in lab.berth("status").stdout
+    # It is told of behind the repair.
+    lab.wait_for(lambda: "berth has repaired it once" in lab.berth("status").stdout)
     lab.run("ip", "route", "del", "default", where=INSIDE)
     lab.wait_for(lambda: "it is left alone now" in lab.berth("status").stdout)
     assert "default via 10.70.0.1" not in lab.out("ip", "route", where=INSIDE)

@@ -42,6 +42,7 @@ def lab(request):
         made.berth("run", "-d", "--name", "inner", "--network", "inside", "--", *server)
         made.start("python3", "-m", "http.server", "9001", "--bind", "0.0.0.0")
         made.berth("run", "-d", "--name", "job", "--network", "a", "--egress", "ok.test,*.wild.test:443", "--", *server)
+        made.wait_for(lambda: all(made.listens(name, 80) for name in ("peer", "inner", "job")) and ":9001 " in made.shell("ss -Hlnt"))
         yield made
 
 
@@ -60,7 +61,7 @@ def ask(lab: Lab, name: str, rtype: str = "A", who: str = "job", server: str = "
     script = (
         "import dns.message, dns.query, dns.rcode, sys\n"
         "query = dns.message.make_query(sys.argv[1], sys.argv[2], use_edns=0)\n"
-        "reply = dns.query.udp(query, sys.argv[3], timeout=5)\n"
+        "reply = dns.query.udp(query, sys.argv[3], timeout=20)\n"
         "print(dns.rcode.to_text(reply.rcode()))\n"
         "print(' '.join(item.to_text() for rrset in reply.answer for item in rrset))\n"
         "print('; '.join(option.to_text() for option in reply.options))\n"
@@ -616,7 +617,7 @@ def test_the_first_thing_that_it_sends_is_judged(lab):
     arguments = ("--network", "a", "--egress", "ok.test:80", "--", sys.executable, "-c", _ATTEMPTS, ALLOWED, ALLOWED6, OUTSIDE_ADDRESS)
     for number in range(3):
         lab.berth("run", "--name", f"early{number}", *arguments)
-    lab.berth("run", "--network", "a", "--", "curl", "-s", "-o", "/dev/null", "-m", "3", f"http://{OTHER}/")
+    lab.berth("run", "--network", "a", "--", "curl", "-s", "-o", "/dev/null", "-m", "15", f"http://{OTHER}/")
     # An earlier connection to what is allowed may be noted late.
     noted = {line for line in seen(lab).splitlines()[before:] if not line.startswith("question")}
     assert {f"tcp {OTHER} 80"} <= noted <= {f"tcp {OTHER} 80", f"tcp {ALLOWED} 80"}
@@ -706,7 +707,7 @@ def test_an_adopted_namespace_with_a_way_out_of_its_own_is_refused(lab):
         assert "its namespace has links that berth did not make: w1" in done.stderr
         lab.shell("ip link del w0")
         lab.berth(*arguments)
-        assert lab.run("curl", "-s", "-m", "3", f"http://{OTHER}/", where="foreign", check=False).returncode == 7
+        assert lab.run("curl", "-s", "-m", "15", f"http://{OTHER}/", where="foreign", check=False).returncode == 7
         # One that comes later is set down when the sandbox is compared next.
         lab.shell("ip link add w0 type veth peer name w1 netns foreign; ip -n foreign link set w1 up")
         lab.berth("doctor", "--fix", check=False)

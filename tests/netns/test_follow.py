@@ -112,8 +112,12 @@ def test_a_program_is_followed_from_one_namespace_to_the_next(lab):
         assert lab.in_sandbox("peer", "dig", "+short", "app") == before[1][0]
     # What a container has mounted is still the file that is written.
     assert lab.shell("stat -c %i /run/berth/by-name/app/resolv.conf") == inode
-    told = [line.split()[2] for line in lab.events().splitlines() if " sandbox " in line and " app" in line]
-    assert told == ["attach", "wait", "attach", "wait"]
+
+    def told():
+        return [line.split()[2] for line in lab.events().splitlines() if " sandbox " in line and " app" in line]
+
+    lab.wait_for(lambda: len(told()) >= 4)
+    assert told() == ["attach", "wait", "attach", "wait"]
     lab.berth("detach", "app")
     assert "app" not in lab.berth("ps", "-a").stdout
 
@@ -131,7 +135,7 @@ def test_a_process_in_the_hosts_namespace_is_waited_for(lab):
     lab.wait_for(lambda: f"process {pid} is in the host's network namespace, which is never adopted" in lab.berth("status").stdout)
     program.send_signal(signal.SIGUSR1)
     wait_until(lab, "attached")
-    assert "host's network namespace" not in lab.berth("status").stdout
+    lab.wait_for(lambda: "host's network namespace" not in lab.berth("status").stdout)
     lab.run("nsenter", "--target", str(pid), "--net", "ip", "addr", "show", "dev", "eth0")
     lab.berth("detach", "app")
     # Its process goes on, in its namespace, with nothing of ours.
@@ -197,7 +201,7 @@ def test_a_namespace_that_is_anothers_is_told_of_and_tried_again(lab):
     assert f"netns of process {pid} is sandbox first already" in lab.berth("status").stdout
     lab.berth("detach", "first")
     wait_until(lab, "attached")
-    assert "does not get the namespace" not in lab.berth("status").stdout
+    lab.wait_for(lambda: "does not get the namespace" not in lab.berth("status").stdout)
     end(program)
 
 
@@ -332,7 +336,7 @@ def test_what_cannot_be_made_again_is_set_aside_until_it_can(lab):
     assert "exists already and can't be made again now" in refused.stderr
     end(holder)
     lab.wait_for(lambda: "app" in lab.berth("ps", "-a").stdout)
-    assert "set aside" not in lab.berth("status").stdout
+    lab.wait_for(lambda: "set aside" not in lab.berth("status").stdout)
     lab.berth("rm", "app")
     # One that is set aside can be removed.
     lab.berth("sandbox", "create", "app", "--persist", "--network", "front", "-p", "8075:81")

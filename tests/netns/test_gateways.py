@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from netcore import limits
 from tests.support.lab import HOST_ADDRESS, HOST_ADDRESS6
 
 ECHO = str(Path(__file__).parents[1] / "support" / "echo.py")
 TALK = """
 import socket, sys
-s = socket.create_connection((sys.argv[1], 80), timeout=5); s.recv(100)
+s = socket.create_connection((sys.argv[1], 80), timeout=20); s.recv(100)
 print("talking", flush=True)
 for line in sys.stdin:
     s.sendall(b"x" * 1000); print("sent", flush=True)
@@ -33,6 +34,7 @@ def lab(lab):
 def sandbox(lab):
     def start(*options):
         lab.berth("run", "-d", "--name", "s", *options, "--", sys.executable, ECHO, "tcp", "80")
+        lab.wait_for(lambda: lab.listens("s", 80))
 
     yield start
     lab.berth("rm", "s", "peer", check=False)
@@ -79,16 +81,12 @@ def test_connection_over_the_network_that_stays_goes_on(lab, sandbox):
 @pytest.mark.slow
 def test_published_ports_follow_the_gateway(lab, sandbox):
     sandbox("--network", "a", "-p", "8099:80")
-    lab.wait_for(
-        lambda: (
-            "you are" in lab.run("curl", "-s", "-m", "1", f"telnet://{HOST_ADDRESS}:8099", where="outside", stdin="", check=False).stdout
-        )
-    )
+    lab.wait_for(lambda: answers(lab, f"{HOST_ADDRESS}:8099"))
     for step, network in ((("connect", "--gw-priority", "5", "b", "s"), "b"), (("disconnect", "b", "s"), "a")):
         lab.berth("network", *step)
         ports = {item["network"]: item["ports"] for item in lab.inspect("s")["endpoints"]}
         assert [name for name, found in ports.items() if found] == [network]
-        assert "you are" in lab.run("curl", "-s", "-m", "1", f"telnet://{HOST_ADDRESS}:8099", where="outside", stdin="", check=False).stdout
+        lab.wait_for(lambda: answers(lab, f"{HOST_ADDRESS}:8099"))
 
 
 @pytest.mark.slow
@@ -96,9 +94,6 @@ def test_published_ports_follow_the_addresses_that_the_gateway_network_binds(lab
     lab.berth("network", "create", "--ipv6", "-o", "host_binding=127.0.0.1", "loopback")
     lab.berth("network", "create", "--ipv6", "-o", f"host_binding={HOST_ADDRESS}", "address")
     sandbox("--network", "loopback", "-p", "8098:80")
-
-    def reached(where, address):
-        return "you are" in lab.run("curl", "-s", "-m", "1", f"telnet://{address}:8098", where=where, stdin="", check=False).stdout
 
     everywhere = {("0.0.0.0", 8098), ("::", 8098)}
     steps = [
@@ -109,12 +104,15 @@ def test_published_ports_follow_the_addresses_that_the_gateway_network_binds(lab
         (("disconnect", "address", "s"), everywhere, True),
         (("disconnect", "a", "s"), {("127.0.0.1", 8098)}, False),
     ]
-    lab.wait_for(lambda: reached("host", "127.0.0.1"))
+    lab.wait_for(lambda: answers(lab, "127.0.0.1:8098", where="host"))
     for step, bound, outside in steps:
         assert "warning" not in lab.berth("network", *step).stderr
         assert {(address, port) for _, address, port, _ in published(lab)} == bound
-        assert reached("outside", HOST_ADDRESS) is outside
-        assert reached("outside", f"[{HOST_ADDRESS6}]") is (bound == everywhere)
+        for address, is_there in ((HOST_ADDRESS, outside), (f"[{HOST_ADDRESS6}]", bound == everywhere)):
+            if is_there:
+                lab.wait_for(lambda at=address: answers(lab, f"{at}:8098"))
+            else:
+                assert not answers(lab, f"{address}:8098")
         # No program of the host gets the port where it is published, and one does where it is not.
         bind = "import socket, sys; socket.socket().bind((sys.argv[1], 8098))"
         free = [item for item in ("127.0.0.1", HOST_ADDRESS) if not lab.run(sys.executable, "-c", bind, item, check=False).returncode]
@@ -220,6 +218,7 @@ def test_ipv4_mapped_host_address_is_the_ipv4_address(lab, sandbox):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_gateway_network_is_left_while_the_link_of_the_other_is_down(lab, sandbox):
     sandbox("--network", "a", "--network", "b,gw-priority=5")
     for restart in (False, True):
@@ -240,7 +239,8 @@ def test_gateway_network_is_left_while_the_link_of_the_other_is_down(lab, sandbo
             lab.start_daemon()
         lab.berth("exec", "--privileged", "s", "ip", "link", "set", "eth0", "up")
         lab.wait_for(lambda: gateways(lab) == ["10.90.0.1", "fd90::1"])
-        lab.wait_for(lambda: not lab.is_left_alone("link eth0 up"))
+        # What only comes back contradicts nothing: it may be a round that finds it, and a new daemon's first begins after one's time.
+        lab.wait_for(lambda: not lab.is_left_alone("link eth0 up"), 3 * limits.DRIFT_INTERVAL)
         for address in ("10.90.0.1", "fd90::1"):
             assert " 0% packet loss" in lab.in_sandbox("s", "ping", "-c", "1", "-W", "3", address)
         lab.berth("network", "connect", "--gw-priority", "5", "b", "s")

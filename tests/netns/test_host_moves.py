@@ -6,12 +6,11 @@ import signal
 import pytest
 
 from netcore import limits
-from tests.support.lab import OUTSIDE_ADDRESS, OUTSIDE_ADDRESS6, Lab
+from tests.support.lab import OUTSIDE_ADDRESS, OUTSIDE_ADDRESS6, PATIENCE, Lab
 
 FORWARDING = {4: "net/ipv4/conf/{}/forwarding", 6: "net/ipv6/conf/{}/force_forwarding"}
 OUTSIDE = {4: OUTSIDE_ADDRESS, 6: OUTSIDE_ADDRESS6}
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
-PATIENCE = 30.0
 
 _SECOND_LINK = """
 ip netns add {peer}; ip link add {link} type veth peer name {link}p netns {peer}
@@ -205,11 +204,11 @@ def test_sandbox_gets_out_once_dhcp_gives_a_default_route(lab):
     assert not reaches(lab, OUTSIDE_ADDRESS)
     lab.shell("ip addr add 10.9.0.2/24 dev up0; ip route add default via 10.9.0.1")
     lab.wait_for(lambda: forwards(lab, 4) == "1", PATIENCE)
-    assert reaches(lab, OUTSIDE_ADDRESS)
+    lab.wait_for(lambda: reaches(lab, OUTSIDE_ADDRESS), PATIENCE)
     lab.shell("ip -6 addr add fd09::2/64 dev up0 nodad; ip -6 route add default via fd09::1")
     lab.wait_for(lambda: forwards(lab, 6) == "1", PATIENCE)
-    assert reaches(lab, OUTSIDE_ADDRESS6)
-    assert status(lab)["warnings"] == []
+    lab.wait_for(lambda: reaches(lab, OUTSIDE_ADDRESS6), PATIENCE)
+    lab.wait_for(lambda: status(lab)["warnings"] == [], PATIENCE)
 
 
 @FAMILIES
@@ -221,10 +220,10 @@ def test_sandbox_follows_when_the_host_roams(lab, family):
     assert not reaches(lab, BEHIND[family])
     lab.shell(f"{ip(family)} route replace default via {hop(family)} dev wlan0")
     lab.wait_for(lambda: forwards(lab, family, "wlan0") == "1", PATIENCE)
-    assert reaches(lab, BEHIND[family])
+    lab.wait_for(lambda: reaches(lab, BEHIND[family]), PATIENCE)
     # What was off on the link that is left is off again.
     lab.wait_for(lambda: forwards(lab, family) == "0", PATIENCE)
-    assert status(lab)["warnings"] == []
+    lab.wait_for(lambda: status(lab)["warnings"] == [], PATIENCE)
 
 
 _VPNS = {
@@ -253,14 +252,14 @@ def test_sandbox_uses_a_vpn_that_comes_up(lab, family, kind):
         for route in _VPNS[kind][family]:
             lab.shell(f"{ip(family)} route add {route} {via}")
     lab.wait_for(lambda: forwards(lab, family, "vpn0") == "1", PATIENCE)
-    assert reaches(lab, BEHIND[family])
+    lab.wait_for(lambda: reaches(lab, BEHIND[family]), PATIENCE)
     # Published ports and the VPN's own packets still come by the old link.
     assert forwards(lab, family) == "1"
     lab.shell("ip link del vpn0")
     lab.wait_for(lambda: "vpn0" not in lab.shell("nft list table inet berth"), PATIENCE)
     if kind == "wg-quick":
         lab.shell(f"{ip(family)} rule del table main suppress_prefixlength 0")
-    assert reaches(lab, OUTSIDE[family])
+    lab.wait_for(lambda: reaches(lab, OUTSIDE[family]), PATIENCE)
 
 
 # --- other programs -----------------------------------------------------------------------------------------------
@@ -276,7 +275,8 @@ def test_forwarding_that_another_program_changes_is_set_again_and_said(lab, fami
     lab.wait_for(lambda: forwards(lab, family) == "1", PATIENCE)
     assert reaches(lab, OUTSIDE[family])
     lab.wait_for(lambda: path in lab.events(), PATIENCE)
-    assert status(lab)["warnings"] == [f"sysctl {path}=1 was changed by another program; berth has repaired it once in the last hour"]
+    repaired = f"sysctl {path}=1 was changed by another program; berth has repaired it once in the last hour"
+    lab.wait_for(lambda: status(lab)["warnings"] == [repaired], PATIENCE)
 
 
 def test_whole_host_switched_off_is_set_again_for_bridges_and_uplinks(lab):
@@ -321,7 +321,7 @@ def test_no_endless_fight_with_another_program(lab, family):
     # Put right by hand, there is nothing to warn of any more.
     set_forwarding(lab, family, 1)
     lab.wait_for(lambda: not lab.is_left_alone(path), PATIENCE)
-    assert path in lab.log()
+    assert lab.has_logged(path)
 
 
 # --- what was off is off again ------------------------------------------------------------------------------------
@@ -336,9 +336,9 @@ def test_link_that_is_renamed_is_guarded_and_put_back_by_its_new_name(lab):
     )
     for family in (4, 6):
         lab.wait_for(lambda family=family: "wan9" in lab.shell(f"nft list set inet berth closed{family}"), PATIENCE)
-        assert reaches(lab, OUTSIDE[family])
+        lab.wait_for(lambda family=family: reaches(lab, OUTSIDE[family]), PATIENCE)
         assert forwards(lab, family, "wan9") == "1"
-    assert status(lab)["warnings"] == []
+    lab.wait_for(lambda: status(lab)["warnings"] == [], PATIENCE)
     lab.berth("rm", "web")
     lab.berth("network", "rm", "both")
     assert (forwards(lab, 4, "wan9"), forwards(lab, 6, "wan9")) == ("0", "0")
@@ -363,8 +363,8 @@ def test_what_was_off_is_off_again_with_the_last_network(lab, end):
 @pytest.mark.slow
 def test_daemon_that_ends_when_idle_leaves_no_router_behind(lab):
     lab.berth("run", "--", "true")
-    lab.wait_for(lambda: lab.run("test", "-S", "/run/berth/berth.sock", check=False).returncode != 0, 30)
-    assert (forwards(lab, 4), forwards(lab, 6)) == ("0", "0")
+    lab.wait_for(lambda: lab.run("test", "-S", "/run/berth/berth.sock", check=False).returncode != 0)
+    lab.wait_for(lambda: (forwards(lab, 4), forwards(lab, 6)) == ("0", "0"))
 
 
 def _make_lan(lab):
@@ -436,7 +436,7 @@ def test_main_job_where_sysctls_are_read_only(lab):
     lab.berth("run", "-d", "--name", "web", "-p", "8080:80", "--network", "mine", "--", "python3", "-m", "http.server", "80")
     lab.wait_for(lambda: lab.run("curl", "-sf", "http://127.0.0.1:8080/", check=False).returncode == 0, PATIENCE)
     # IPv6 can't be switched off by netlink: it stays on, but leads nowhere.
-    assert "sysctl=net/ipv6/conf/eth0/disable_ipv6 value=0 wanted=1" in lab.log()
+    assert lab.has_logged("sysctl=net/ipv6/conf/eth0/disable_ipv6 value=0 wanted=1")
     # Nobody is accused of having changed it.
     assert status(lab)["warnings"] == []
     lab.berth("rm", "web")

@@ -39,7 +39,7 @@ def lab() -> Iterator[Lab]:
 
 
 def asked(lab: Lab, *words: str) -> list[str]:
-    return lab.out("dig", "+short", "+tries=1", "+time=5", "@127.0.0.153", *words).split()
+    return lab.out("dig", "+short", "+tries=1", "+time=20", "@127.0.0.153", *words).split()
 
 
 def addresses(lab: Lab) -> dict[str, list[str]]:

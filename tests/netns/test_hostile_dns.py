@@ -44,7 +44,7 @@ def attack(lab, script, *arguments, name="attacker"):
 
 FLOOD = """
 import socket, struct, sys
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(2)
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(20)
 rcodes = {}
 for number in range(3000):
     name = b"".join(bytes([len(l)]) + l for l in (b"n%d" % number, b"berth", b"internal")) + b"\\0"
@@ -79,7 +79,7 @@ def test_a_sandbox_that_holds_all_tcp_connections_of_a_gateway_takes_its_own_onl
     process = lab.start("berth", "exec", "attacker", *NOBODY, "python3", "-c", HOLD, gateway)
     try:
         assert int(process.stdout.readline()) > 64
-        said = lab.in_sandbox("neighbour", *NOBODY, "dig", "+tcp", "+tries=1", "+time=5", "+short", f"@{gateway}", "attacker")
+        said = lab.in_sandbox("neighbour", *NOBODY, "dig", "+tcp", "+tries=1", "+time=20", "+short", f"@{gateway}", "attacker")
         assert said.startswith("10.71.0.")
     finally:
         process.terminate()
@@ -90,7 +90,7 @@ def test_neighbours_are_answered_while_large_answers_are_asked_for(lab):
     """Each question is new by its cookie; an answer of 3,900 addresses is cut for each."""
     script = """
 import os, socket, struct
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5)
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(20)
 name = b"\\4many\\7hostile\\4test\\0\\0\\1\\0\\1"
 replies = set()
 for number in range(2000):

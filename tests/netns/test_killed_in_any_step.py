@@ -170,7 +170,7 @@ class World:
     def settled(self, wanted):
         """Wait for what is done behind the start; return the lines that differ in the end."""
         try:
-            self.lab.wait_for(lambda: self.picture() in wanted, timeout=10)
+            self.lab.wait_for(lambda: self.picture() in wanted)
         except AssertionError:
             found = self.picture().splitlines()
             ways = (difflib.unified_diff(one.splitlines(), found, "wanted", "found", lineterm="", n=1) for one in wanted)

@@ -225,7 +225,7 @@ def test_rm_and_a_command_that_is_not_there_leave_nothing(lab):
     assert lab.berth("inspect", "missing", check=False).returncode == 1
     lab.berth("run", "-d", "--name", "busy", "--restart", "always", "--", "sleep", "3172")
     lab.berth("rm", "busy")
-    assert lab.shell("ps ax | grep -v grep | grep 'sleep 3172' || true") == ""
+    assert not lab.runs("sleep 3172")
 
 
 def test_what_is_not_there_is_told_beside_what_is(lab):
@@ -263,7 +263,7 @@ def test_a_killed_holder_takes_the_command_with_it(lab):
     lab.berth("run", "-d", "--name", "held", "--", "sleep", "3173")
     os.kill(lab.inspect("held")["owner_pid"], signal.SIGKILL)
     assert wait_until_exited(lab, "held")["exit_code"] == 255
-    assert lab.shell("ps ax | grep -v grep | grep 'sleep 3173' || true") == ""
+    lab.wait_for(lambda: not lab.runs("sleep 3173"))
     lab.berth("start", "held")
     assert run_of(lab, "held")["state"] == "running"
 
@@ -299,7 +299,7 @@ def test_the_pid_is_that_of_the_command_inside(lab, how):
     lab.start(sys.executable, "-m", "resolver", "run", *how, "--name", "inner", "--network", "front", "--", "sleep", "3179")
     lab.wait_for(lambda: lab.berth("inspect", "-f", "{{.State.Pid}}", "inner", check=False).stdout.strip() not in ("", "0"))
     # Until the command runs it is the process that starts it.
-    lab.wait_for(lambda: "3179" in lab.shell(f"cat /proc/{lab.inspect('inner')['pid']}/cmdline | tr '\\0' ' '"))
+    lab.wait_for(lambda: lab.inspect("inner")["pid"] in lab.pids("sleep 3179"))
     pid = lab.berth("inspect", "-f", "{{.State.Pid}}", "inner").stdout.strip()
     assert lab.shell(f"readlink /proc/{pid}/ns/net") == lab.in_sandbox("inner", "readlink", "/proc/self/ns/net")
     assert lab.berth("ps", "--filter", "name=inner", "--format", "{{.Pid}}").stdout.strip() == pid
@@ -465,10 +465,11 @@ def test_a_command_that_is_killed_is_known_to_have_been(lab, which):
     for restarts in (0, 1):
         lab.wait_for(lambda: run_of(lab, "victim")["restarts"] == restarts and run_of(lab, "victim")["state"] == "running")  # noqa: B023
         init = json.loads(lab.berth("inspect", "victim").stdout)[0]["leader"]["pid"]
+        lab.wait_for(lambda: lab.pids("sleep 3175"))
         lab.shell(f"kill -9 {init if which == 'init' else f'$(cat /proc/{init}/task/{init}/children)'}")
     ended = wait_until_exited(lab, "victim")
     assert (ended["exit_code"], ended["restarts"]) == (137, 1)
-    assert lab.shell("ps ax | grep -v grep | grep 'sleep 3175' || true") == ""
+    assert not lab.runs("sleep 3175")
 
 
 COMPOSE = """\

@@ -88,7 +88,7 @@ def attempt(lab, scenario, family):
     lines = []
 
     def is_over():
-        lines[:] = [json.loads(line) for line in lab.out("cat", "/run/canary.log").splitlines()]
+        lines[:] = [json.loads(line) for line in lab.out("cat", "/run/canary.log").splitlines() if line.endswith("}")]
         return any(line["source"] == port for line in lines)
 
     lab.wait_for(is_over)

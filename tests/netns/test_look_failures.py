@@ -55,7 +55,7 @@ def wait_until_they_wait(lab, count=1):
 @pytest.mark.parametrize("family", BOTH)
 def test_lost_packets_are_sent_again(lab, looker, family):
     """A seventh of what the server gets and of what it sends."""
-    lost = " ".join(f"add rule inet loss {chain} meta l4proto tcp numgen random mod 7 == 0 drop;" for chain in ("input", "output"))
+    lost = " ".join(f"add rule inet loss {chain} meta l4proto tcp numgen inc mod 7 == 0 drop;" for chain in ("input", "output"))
     chains = " ".join(f"add chain inet loss {chain} {{ type filter hook {chain} priority 0; }};" for chain in ("input", "output"))
     lab.run("nft", f"add table inet loss; {chains} {lost}", where="outside")
     before = look_lab.payloads(lab)

@@ -15,6 +15,7 @@ def shop(lab: Lab):
               "-p", "8080:80", "--hostname", "webhost", "--", "python3", "-m", "http.server", "80")  # fmt: skip
     lab.berth("run", "-d", "--name", "Client", "--network", "front", "--", "sleep", "infinity")
     lab.berth("run", "-d", "--name", "db", "--network", "back", "--", "sleep", "infinity")
+    lab.wait_for(lambda: lab.listens("web", 80))
     yield
     lab.berth("rm", "web", "Client", "db")
     lab.berth("network", "rm", "front", "back")
@@ -39,7 +40,7 @@ def test_getent_busybox_and_curl_find_it(lab):
     wanted = address(lab, "web", "front")
     assert wanted in lab.in_sandbox("Client", "getent", "hosts", "web")
     assert wanted in lab.in_sandbox("Client", "busybox", "nslookup", "web.front")
-    assert "Directory listing" in lab.in_sandbox("Client", "curl", "-sS", "-m", "5", "http://web/")
+    assert "Directory listing" in lab.in_sandbox("Client", "curl", "-sS", "-m", "15", "http://web/")
 
 
 def test_node_finds_it(lab):
@@ -77,7 +78,7 @@ def test_other_types_of_a_known_name_are_nodata_with_soa_and_flags(lab):
 def test_ipv6_address_over_the_internal_network(lab):
     found = lab.in_sandbox("db", "dig", "+short", "AAAA", "web")
     assert found == next(a for a in lab.inspect("web")["addresses"] if ":" in a)
-    assert "Directory" in lab.in_sandbox("db", "curl", "-sS", "-m", "5", f"http://{address(lab, 'web', 'back')}/")
+    assert "Directory" in lab.in_sandbox("db", "curl", "-sS", "-m", "15", f"http://{address(lab, 'web', 'back')}/")
 
 
 def test_tcp_answers_too(lab):
@@ -89,7 +90,7 @@ def test_foreign_names_are_forwarded(lab):
 
 
 def test_internal_sandbox_gets_a_reason_at_once(lab):
-    said = lab.in_sandbox("db", "dig", "+tries=1", "+time=2", "www.example.test")
+    said = lab.in_sandbox("db", "dig", "+tries=1", "+time=15", "www.example.test")
     assert "SERVFAIL" in said
     assert "EDE: 18 (Prohibited)" in said
 
@@ -102,10 +103,10 @@ def test_internal_network_reaches_nothing_outside(lab):
 
 def test_published_port_from_everywhere(lab):
     for where, host in (("host", "127.0.0.1"), ("host", HOST_ADDRESS), ("outside", HOST_ADDRESS)):
-        assert "Directory" in lab.out("curl", "-sS", "-m", "5", f"http://{host}:8080/", where=where), (where, host)
+        assert "Directory" in lab.out("curl", "-sS", "-m", "15", f"http://{host}:8080/", where=where), (where, host)
     # From another sandbox of the network, and from itself, through the host's address.
     for sandbox in ("Client", "web"):
-        assert "Directory" in lab.in_sandbox(sandbox, "curl", "-sS", "-m", "5", f"http://{HOST_ADDRESS}:8080/"), sandbox
+        assert "Directory" in lab.in_sandbox(sandbox, "curl", "-sS", "-m", "15", f"http://{HOST_ADDRESS}:8080/"), sandbox
 
 
 def test_files_of_the_sandbox(lab):

@@ -23,7 +23,8 @@ def links(text: str) -> list[str]:
 
 
 def test_host_has_the_hosts_links_names_and_files(lab):
-    assert links(run(lab, "host", "ip", "-o", "link").stdout) == links(lab.run("ip", "-o", "link").stdout)
+    # What the kernel says of carriers changes by itself.
+    lab.wait_for(lambda: links(run(lab, "host", "ip", "-o", "link").stdout) == links(lab.run("ip", "-o", "link").stdout))
     assert run(lab, "host", "hostname").stdout == lab.run("hostname").stdout
     assert "10.1.2.3 only-on-the-host" in run(lab, "host", "cat", "/etc/hosts").stdout
     text = run(lab, "host", "cat", "/etc/resolv.conf").stdout
@@ -237,7 +238,7 @@ services:
     assert "a-name-that-fits" in lab.in_sandbox("app", "getent", "hosts", "a-name-that-fits-by-itself-and-with-the-project-no-longer")
     lab.wait_for(lambda: "Directory" in lab.in_sandbox("side", "curl", "-s", "-m", "3", "http://127.0.0.1:85/", check=False))
     assert lab.in_sandbox("alone", "ip", "-o", "link").count("\n") == 0
-    assert links(lab.in_sandbox("outer", "ip", "-o", "link")) == links(lab.out("ip", "-o", "link"))
+    lab.wait_for(lambda: links(lab.in_sandbox("outer", "ip", "-o", "link")) == links(lab.out("ip", "-o", "link")))
     lab.berth("down", "-f", "/run/modes/compose.yaml")
     assert json.loads(lab.berth("ps", "--format", "json").stdout) == []
 

@@ -151,10 +151,11 @@ def ask(lab: Lab, *queries: tuple[str, str], where: str = "host", sandbox: str |
     command = ["dig"]
     for server, question in queries:
         for transport in ("+notcp", "+tcp"):
-            command += [f"@{server}", *question.split(), "+short", "+tries=1", "+time=2", transport]
+            command += [f"@{server}", *question.split(), "+short", "+tries=1", "+time=15", transport]
     if sandbox is not None:
         command = [sys.executable, "-m", "resolver", "exec", sandbox, *command]
     lines = lab.run(*command, where=where, check=False).stdout.splitlines()
+    # Where nobody is, dig says so.
     return [line for line in lines if not line.startswith(";; communications error")]
 
 

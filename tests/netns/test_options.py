@@ -18,8 +18,8 @@ def lab():
         yield made
 
 
-def fetch(lab: Lab, url: str, where: str = "outside") -> bool:
-    return lab.run("curl", "-s", "-o", "/dev/null", "-m", "2", url, where=where, check=False).returncode == 0
+def fetch(lab: Lab, url: str, where: str = "outside", seconds: int = 15) -> bool:
+    return lab.run("curl", "-s", "-o", "/dev/null", "-m", str(seconds), url, where=where, check=False).returncode == 0
 
 
 def served(lab: Lab, name: str, network: str, *more: str) -> None:
@@ -39,7 +39,7 @@ def test_existing_bridge_is_used_and_left(lab):
 def test_isolated_network_has_no_address_on_the_host(lab):
     lab.berth("network", "create", "--internal", "-o", "gateway_mode_ipv4=isolated", "-o", "name=briso", "iso")
     served(lab, "i1", "iso")
-    assert "Directory" in lab.berth("run", "--network", "iso", "--", "curl", "-s", "-m", "3", "http://i1/").stdout
+    assert "Directory" in lab.berth("run", "--network", "iso", "--", "curl", "-s", "-m", "15", "http://i1/").stdout
     assert "inet " not in lab.out("ip", "addr", "show", "briso")
     lab.berth("rm", "i1")
     lab.berth("network", "rm", "iso")
@@ -58,7 +58,7 @@ def test_own_source_address(lab):
     lab.berth("network", "create", "-o", "host_ipv4=10.9.0.77", "snat")
     server = lab.start("python3", "-u", "-m", "http.server", "8000", where="outside")
     lab.wait_for(lambda: fetch(lab, f"http://{OUTSIDE_ADDRESS}:8000/", where="host"))
-    lab.berth("run", "--network", "snat", "--", "curl", "-s", "-m", "3", f"http://{OUTSIDE_ADDRESS}:8000/from-the-sandbox")
+    lab.berth("run", "--network", "snat", "--", "curl", "-s", "-m", "15", f"http://{OUTSIDE_ADDRESS}:8000/from-the-sandbox")
     server.kill()
     assert any(line.startswith("10.9.0.77") and "from-the-sandbox" in line for line in server.stdout)
     lab.berth("network", "rm", "snat")
@@ -76,7 +76,7 @@ def test_who_reaches_a_sandbox_by_its_own_address(lab, option, subnet, reached):
     lab.berth("network", "create", "-o", option, "--subnet", f"{subnet}.0/24", "direct")
     served(lab, "d1", "direct")
     lab.run("ip", "route", "add", f"{subnet}.0/24", "via", HOST_ADDRESS, where="outside")
-    assert fetch(lab, f"http://{subnet}.2/") is reached
+    assert fetch(lab, f"http://{subnet}.2/", seconds=15 if reached else 2) is reached
     lab.berth("rm", "d1")
     lab.berth("network", "rm", "direct")
 

@@ -1,14 +1,11 @@
-"""Overlay networks over three hosts: traffic, names, addresses, and what happens when a host or the store is gone."""
+"""Overlay networks over several hosts: traffic, names, addresses; and hosts of several versions, members of etcd, families."""
 
 import base64
 import json
-import signal
 import sys
-import time
 
 import pytest
 
-from netcore import limits
 from netcore.store.upgrade import SCHEMA_VERSION
 from tests.support.etcd import why_no_etcd
 from tests.support.hosts import ETCD6
@@ -31,7 +28,8 @@ def lab():
 
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory):
-    with make_hosts(3, tmp_path_factory.mktemp("etcd")) as made:
+    # No host is taken for dead because the machine has stood still for some seconds; `test_overlay_outages` is about those that are.
+    with make_hosts(3, tmp_path_factory.mktemp("etcd"), ttl=20) as made:
         yield made
 
 
@@ -52,7 +50,8 @@ def knows(lab, network="far"):
 
 def is_cut_off(lab):
     """Return whether the daemon has noticed that etcd does not answer."""
-    return lab.log().rfind("cluster is not reachable") > lab.log().rfind("cluster is reachable")
+    log = lab.out("cat", "/run/daemon.log")
+    return log.rfind("cluster is not reachable") > log.rfind("cluster is reachable")
 
 
 def sleeper(lab, name, *options, network="far"):
@@ -129,7 +128,7 @@ def test_service_of_several_hosts(hosts, network):
     firsts = set()
 
     def was_each_first() -> bool:
-        firsts.add(three.in_sandbox("c", "dig", "+short", "shop").split()[0])
+        firsts.update(three.in_sandbox("c", "dig", "+short", "shop").split()[:1])
         return firsts == addresses
 
     until(three, was_each_first)
@@ -168,6 +167,7 @@ def test_late_joiner_and_name_that_goes(hosts, network):
     three.stop_daemon()
     hosts.start_daemon(2)
     sleeper(three, "c")
+    until(three, lambda: finds(three, "c", "a") and finds(three, "c", "b"))
     assert pings(three, "c", "a")
     assert pings(three, "c", "b")
     one.berth("rm", "a")
@@ -229,118 +229,6 @@ def test_two_hosts_want_the_same(hosts, network):
     assert len(addresses) == len(set(addresses)) == 26
 
 
-@pytest.mark.slow
-def test_host_that_dies_leaves_the_answers_and_its_addresses_stay(hosts, network):
-    one, two, three = hosts.labs
-    sleeper(one, "a")
-    sleeper(three, "c")
-    until(one, lambda: finds(one, "a", "c"))
-    address = three.inspect("c")["addresses"][0]
-    three.stop_daemon(signal.SIGKILL)
-    hosts.cut(2)
-    until(one, lambda: not finds(one, "a", "c"))
-    # It may be cut off only, and use them still.
-    until(two, lambda: knows(two))
-    assert "address already in use" in two.berth("run", "--network", "far", "--ip", address, "--", "true", check=False).stderr
-    hosts.restore(2)
-    hosts.start_daemon(2)
-    until(one, lambda: finds(one, "a", "c") and pings(one, "a", "c"))
-
-
-@pytest.mark.slow
-def test_cut_off_host_goes_on_and_comes_back(hosts, network):
-    one, two = hosts.labs[:2]
-    sleeper(one, "a")
-    sleeper(one, "near")
-    sleeper(two, "b")
-    until(one, lambda: finds(one, "a", "b"))
-    hosts.cut(0)
-    until(one, lambda: is_cut_off(one))
-    # Fail static: what was known answers, what is near is reached, what needs all is refused at once, the rest goes on.
-    assert finds(one, "a", "b")
-    assert pings(one, "a", "near")
-    begin = time.monotonic()
-    done = one.berth("run", "--network", "far", "--", "true", check=False)
-    # Sooner than etcd could be found not to answer.
-    assert time.monotonic() - begin < limits.STORE_DEADLINE
-    assert "the cluster is not available" in done.stderr
-    assert "local networks are unaffected" in done.stderr
-    one.berth("network", "create", "here")
-    assert one.berth("run", "--network", "here", "--", "true").returncode == 0
-    one.berth("network", "rm", "here")
-    one.berth("rm", "near")
-    until(two, lambda: not finds(two, "b", "a"))
-    hosts.restore(0)
-    until(two, lambda: finds(two, "b", "a"))
-    assert not finds(two, "b", "near")
-    assert pings(two, "b", "a")
-    until(one, lambda: one.berth("run", "--network", "far", "--", "true", check=False).returncode == 0)
-
-
-@pytest.mark.slow
-def test_store_that_restarts_loses_nothing(hosts, network):
-    one, two = hosts.labs[:2]
-    sleeper(one, "a")
-    sleeper(two, "b")
-    hosts.members[0].kill()
-    until(one, lambda: is_cut_off(one))
-    one.berth("rm", "a")
-    hosts.start_etcd()
-    until(two, lambda: not finds(two, "b", "a"))
-    until(one, lambda: one.berth("run", "--network", "far", "--", "true", check=False).returncode == 0)
-    until(one, lambda: finds(two, "b", "b"))
-
-
-@pytest.mark.slow
-def test_slow_way_to_one_host_delays_and_loses_nothing(hosts, network):
-    one, two, three = hosts.labs
-    sleeper(one, "a")
-    sleeper(two, "b")
-    until(one, lambda: finds(one, "a", "b"))
-    # 4 KB a second to host 0: each notice takes its time, and answers come later than a call may take.
-    hosts.slow(0, 32_000)
-    try:
-        for number in range(20):
-            sleeper(two, f"n{number}")
-        for number in range(0, 20, 2):
-            two.berth("rm", f"n{number}")
-        # Others are not kept waiting.
-        until(three, lambda: "n19" in three.berth("network", "inspect", "far").stdout)
-        assert finds(one, "a", "b")
-    finally:
-        hosts.quicken(0)
-    left = [f"n{number}" for number in range(1, 20, 2)]
-    until(one, lambda: members(one, "far") == {"a", "b", *left})
-    assert len(one.in_sandbox("a", "dig", "+short", *left, timeout=LIMIT).split()) == 10
-    assert not finds(one, "a", "n2")
-    assert pings(one, "a", "n19")
-    until(one, lambda: one.berth("run", "--network", "far", "--", "true", check=False).returncode == 0)
-
-
-@pytest.mark.slow
-def test_daemon_that_is_killed_and_back(hosts, network):
-    one, two = hosts.labs[:2]
-    sleeper(one, "a")
-    sleeper(two, "b")
-    sleeper(two, "gone")
-    until(one, lambda: finds(one, "a", "b") and finds(one, "a", "gone"))
-    fdb = "bridge fdb show | grep -c 'dst 10.99' || true"
-    assert one.shell(fdb) == "2"
-    neighbors = one.shell("ip neigh show nud permanent | grep -c ' dev br-' || true")
-    one.stop_daemon(signal.SIGKILL)
-    until(two, lambda: not finds(two, "b", "a"))
-    two.berth("rm", "gone")
-    assert one.shell(fdb) == "2"
-    hosts.start_daemon(0)
-    until(two, lambda: finds(two, "b", "a"))
-    until(one, lambda: finds(one, "a", "b"))
-    # What went meanwhile is not remembered for ever: one of two, with an address of each family.
-    until(one, lambda: one.shell(fdb) == "1")
-    assert int(neighbors) - int(one.shell("ip neigh show nud permanent | grep -c ' dev br-' || true")) == 2
-    assert pings(one, "a", "b")
-    assert pings(two, "b", "a")
-
-
 def test_refusals(hosts, network):
     one = hosts.labs[0]
     before = one.kernel_state()
@@ -361,46 +249,6 @@ def test_refusals(hosts, network):
         assert one.kernel_state() == before
     else:
         one.berth("network", "rm", "secret")
-
-
-@pytest.mark.slow
-def test_history_that_is_compacted_while_a_host_is_away(hosts, network):
-    one, two = hosts.labs[:2]
-    sleeper(one, "a")
-    sleeper(two, "b")
-    sleeper(two, "gone")
-    until(one, lambda: finds(one, "a", "b") and finds(one, "a", "gone"))
-    hosts.cut(0)
-    two.berth("rm", "gone")
-    sleeper(two, "fresh")
-    revision = hosts.post("kv/range", {"key": "AA=="})["header"]["revision"]
-    hosts.post("kv/compaction", {"revision": revision, "physical": True})
-    hosts.restore(0)
-    until(one, lambda: finds(one, "a", "fresh") and not finds(one, "a", "gone"))
-    assert finds(one, "a", "b")
-    assert pings(one, "a", "fresh")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_daemon_that_is_killed_in_any_step_of_a_connect(hosts, network):
-    one, two = hosts.labs[:2]
-    sleeper(two, "b")
-    before = one.kernel_state()
-    for delay in range(0, 44, 4):
-        body = json.dumps({"name": "a", "networks": [{"network": "far"}]})
-        # Not `berth run`, which would start a daemon of its own.
-        connecting = one.start("curl", "-s", "-d", body, "--unix-socket", "/run/berth/berth.sock", "http://berth/v1/sandboxes")
-        time.sleep(0.01 + delay / 1000)
-        one.stop_daemon(signal.SIGKILL)
-        connecting.wait(10)
-        hosts.start_daemon(0)
-        one.berth("rm", "a", check=False)
-        until(one, lambda: json.loads(one.berth("ps", "--format", "json").stdout) == [])
-        until(one, lambda: one.kernel_state() == before)
-        # Nobody else is kept from an address by what came of nothing.
-        until(two, lambda: [pool["in_use"] for pool in json.loads(two.berth("network", "inspect", "far").stdout)[0]["pools"]] == [2, 2])
-        assert [member["sandbox"] for member in json.loads(two.berth("network", "inspect", "far").stdout)[0]["members"]] == ["b"]
 
 
 @pytest.mark.slow
@@ -443,8 +291,8 @@ def test_hosts_of_an_older_version_than_one_that_joins(tmp_path):
         # What a newer berth does first.
         key, value = (base64.b64encode(text).decode() for text in (b"berth/schema", b"99"))
         hosts.post("kv/put", {"key": key, "value": value})
-        until(one, lambda: "cluster is not followed any more" in one.log())
-        assert reason in one.log()
+        until(one, lambda: one.has_logged("cluster is not followed any more"))
+        assert one.has_logged(reason)
         assert reason in one.berth("network", "create", "-d", "overlay", "other", check=False).stderr
         assert reason in one.berth("run", "--network", "far", "--", "true", check=False).stderr
         # All goes on as it was.
@@ -461,7 +309,7 @@ def test_hosts_of_an_older_version_than_one_that_joins(tmp_path):
         # Both go on by themselves once the key is right again.
         hosts.post("kv/put", {"key": key, "value": base64.b64encode(str(SCHEMA_VERSION).encode()).decode()})
         for lab in hosts.labs:
-            until(lab, lambda lab=lab: "cluster is followed again" in lab.log())
+            until(lab, lambda lab=lab: lab.has_logged("cluster is followed again"))
         sleeper(two, "late")
         until(one, lambda: finds(one, "a", "late"))
 
@@ -480,32 +328,3 @@ def test_hosts_that_reach_each_other_by_ipv6(tmp_path):
         assert "mtu 1430" in one.in_sandbox("a", "ip", "link", "show", "eth0")
         assert pings(one, "a", "b", "-4", "-s", "1402", "-M", "do")
         assert pings(one, "a", "b", "-6", "-s", "1382", "-M", "do")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_a_thousand_endpoints_know_each_other(hosts, network):
-    one = hosts.labs[0]
-    one.berth("network", "create", "-d", "overlay", "--subnet", "10.44.0.0/16", "wide")
-    script = "for i in $(seq 334); do berth run -d --name {0}$i --network wide -- sleep 300 > /dev/null || exit 1; done"
-    for lab in hosts.labs[1:]:
-        until(lab, lambda lab=lab: knows(lab, "wide"))
-    started = [lab.start("sh", "-c", script.format(name)) for lab, name in zip(hosts.labs, ("one", "two", "six"), strict=True)]
-    for process in started:
-        assert process.wait(600) == 0, process.stdout.read()
-    until(one, lambda: one.shell("bridge fdb show | grep -c 'dst 10.99' || true") == "668")
-    asked = " ".join(f"{name}{number}" for name in ("one", "two", "six") for number in range(1, 335))
-
-    def addresses():
-        lines = one.in_sandbox("one1", "sh", "-c", f"dig +short {asked}", timeout=LIMIT).splitlines()
-        # On a busy machine dig reports that it asks again (";; communications error").
-        return {line for line in lines if not line.startswith(";")}
-
-    until(one, lambda: len(addresses()) == 1002)
-    assert pings(one, "one1", "six277")
-    for lab in hosts.labs:
-        lab.shell(
-            "for n in $(berth ps --format json | python3 -c 'import json,sys; print(*[i[\"name\"] for i in json.load(sys.stdin)])'); do echo $n; done | xargs -n 20 -P 4 berth rm > /dev/null",
-            timeout=300,
-        )
-    until(one, lambda: one.berth("network", "rm", "wide", check=False).returncode == 0)

@@ -13,7 +13,7 @@ ECHO = str(Path(__file__).parents[1] / "support" / "echo.py")
 ASK = """
 import socket, sys
 host, port, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-s = socket.create_connection((host, port), timeout=5)
+s = socket.create_connection((host, port), timeout=20)
 s.sendall(bytes(range(256)) * (size // 256)); s.shutdown(socket.SHUT_WR)
 got = b""
 while data := s.recv(65536): got += data
@@ -22,7 +22,7 @@ print(got[:200].decode().strip("\\0"), len(got))
 ASK_UDP = """
 import socket, sys
 host, port = sys.argv[1], int(sys.argv[2])
-s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(2)
+s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(20)
 s.connect((host, port))
 for n in range(3):
     s.send(b"hello %d" % n); print(s.recv(1000).decode())
@@ -171,10 +171,10 @@ def test_ports_are_held_conflict_and_are_given_back(lab, server):
     lab.start_daemon()
     assert ask(lab, "::1").startswith("you are")
     lab.berth("rm", "web")
-    assert lab.shell("ss -Hlntu | grep 8080 || true") == ""
+    assert lab.shell("ss -Hlntu | grep ':8080 ' || true") == ""
     # A program of the host that has the port for IPv6 only is found too.
     lab.start(sys.executable, "-c", "import socket,time; s=socket.create_server(('::1', 8080), family=socket.AF_INET6); time.sleep(100)")
-    lab.wait_for(lambda: "8080" in lab.shell("ss -Hlnt"))
+    lab.wait_for(lambda: ":8080 " in lab.shell("ss -Hlnt"))
     refused = lab.berth("run", "--network", "four", "-p", "8080:80", "--", "true", check=False)
     assert "in use by a program of the host" in refused.stderr
     assert lab.berth("run", "--network", "four", "-p", "0.0.0.0:8080:80", "--", "true").returncode == 0
@@ -191,17 +191,17 @@ ports = HostPorts(KeptSockets("", 0))
 mapping = PortMapping(family=4, protocol="tcp", host_address=None, host_port=7272, sandbox_port=1)
 ports.claim([mapping])
 
-def ask():
+def ask(seconds):
     try:
-        socket.create_connection(("127.0.0.1", 7272), timeout=0.3)
+        socket.create_connection(("127.0.0.1", 7272), timeout=seconds)
     except OSError as error:
         return type(error).__name__
     return "connected"
 
-told = [ask()]
+told = [ask(0.3)]
 ports.opened(mapping)
-told.append(ask())
+told.append(ask(20))
 ports.release([mapping])
-print(*told, ask())
+print(*told, ask(20))
 """
     assert lab.out(sys.executable, "-c", script) == "TimeoutError connected ConnectionRefusedError"

@@ -26,7 +26,7 @@ async def main():
             await box.write("/mnt/in/x.py", "import os; print(os.environ['A'], os.getpid() < 100)")
             print((await box.run(["python3", "x.py"], workdir="/mnt/in")).text.strip())
             print((await box.read("/mnt/in/x.py"))[:9])
-            late = await box.run(["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done; : marker"], timeout=0.5)
+            late = await box.run(["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done; : marker"], timeout=1.5)
             print(late.timed_out, late.exit_code)
             left = (await box.run(["sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\\\0' ' ' | grep -c mark[e]r || true"])).text
             print("left", left.strip())
@@ -55,7 +55,7 @@ def test_story_of_a_program(lab):
 def test_what_is_killed_leaves_no_sandbox(lab):
     script = "import asyncio\nfrom resolver.client import Berth\nasync def main():\n  async with Berth.connect() as berth, berth.sandbox(name='held') as box:\n    print('there', flush=True)\n    await box.run(['sleep', '1000'])\nasyncio.run(main())"
     process = lab.start(sys.executable, "-c", script)
-    lab.wait_for(lambda: "held" in lab.berth("ps").stdout and lab.run("pgrep", "-f", "^sleep 1000", check=False).stdout)
+    lab.wait_for(lambda: "held" in lab.berth("ps").stdout and lab.pids("sleep 1000"))
     process.kill()
     process.wait()
     lab.wait_for(lambda: "held" not in lab.berth("ps", "-a").stdout)

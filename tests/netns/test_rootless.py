@@ -348,7 +348,7 @@ def test_edge_that_is_killed_comes_back(lab):
     killed = lab.serving("netcore/edge/program.py")
     lab.run("kill", "-9", str(killed))
     lab.wait_for(lambda: ask(lab, OUTSIDE_ADDRESS, 7000) == HOST_ADDRESS)
-    assert lab.serving("netcore/edge/program.py") not in (None, killed)
+    lab.wait_for(lambda: lab.serving("netcore/edge/program.py") not in (None, killed))
 
 
 def test_doctor_says_what_the_host_lacks(lab):
@@ -378,7 +378,7 @@ def test_daemon_in_the_foreground_serves_until_it_is_told_to_stop(lab):
     lab.berth("daemon", "stop", name="bob")
     assert daemon.wait(60) == 0
     # Without anybody left the namespaces end.
-    lab.wait_for(lambda: not lab.out("pgrep", "-u", str(UID + 1), "-f", "resolver.rootless.holder", check=False))
+    lab.wait_for(lambda: not lab.processes("resolver.rootless.holder", UID + 1))
 
 
 def without_root():

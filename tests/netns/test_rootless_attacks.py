@@ -101,14 +101,14 @@ def test_edge_lives_on_whichever_of_its_processes_is_killed(bob):
     bob.berth("run", "-d", "--name", "one", "--", "sleep", "infinity", name="bob")
 
     def edges():
-        return bob.out("pgrep", "-u", str(UID + 1), "-f", "netcore/edge/program.py", check=False).split()
+        return bob.processes("netcore/edge/program.py", UID + 1)
 
     def asked():
         return bob.berth("exec", "one", *ASK, OUTSIDE_ADDRESS, "7000", name="bob", check=False).stdout.strip()
 
     for which in (0, 1, 0, 0):
         before = edges()
-        bob.run("kill", "-9", before[which])
+        bob.run("kill", "-9", str(before[which]))
         bob.wait_for(lambda old=before: len(edges()) == 2 and edges() != old)
         bob.wait_for(lambda: asked() == HOST_ADDRESS)
     # It keeps the nest from nothing.

@@ -63,7 +63,8 @@ def net(lab, request):
 def test_packets_go_over_both_routers_with_their_senders_address(net):
     said = net.in_sandbox("one", "ping", "-c1", "-W2", "10.73.0.50")
     assert "ttl=62" in said
-    assert "Directory" in net.in_sandbox("one", "curl", "-s", "-m", "5", "http://10.73.0.50/")
+    net.wait_for(lambda: net.listens("two", 80))
+    assert "Directory" in net.in_sandbox("one", "curl", "-s", "-m", "15", "http://10.73.0.50/")
     assert "ttl=62" in net.in_sandbox("two", "ping", "-c1", "-W2", "10.71.0.50")
     assert "10.73.0.0/24 via 10.71.0.9" in net.in_sandbox("one", "ip", "route")
 

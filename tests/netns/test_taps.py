@@ -86,8 +86,8 @@ def test_a_guest_has_what_a_sandbox_has(lab):
     # A published port, from the host and from outside.
     lab.start(sys.executable, "-m", "http.server", "80", "--bind", "::", "-d", "/mnt/work", where="vm1")
     lab.wait_for(lambda: lab.run("curl", "-sf", "-m", "5", "http://127.0.0.1:8080/", check=False).returncode == 0)
-    lab.run("curl", "-sf", "-m", "5", "http://10.9.0.2:8080/", where="outside")
-    lab.berth("exec", "web", "curl", "-sf", "-m", "5", "http://vm1.front/")
+    lab.run("curl", "-sf", "-m", "20", "http://10.9.0.2:8080/", where="outside")
+    lab.berth("exec", "web", "curl", "-sf", "-m", "20", "http://vm1.front/")
     ps = json.loads(lab.berth("ps", "--format", "json").stdout)
     assert "vm1" in [one["name"] for one in ps]
     end(lab, guest)

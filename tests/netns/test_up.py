@@ -210,10 +210,13 @@ def test_foreground_up_of_what_is_up_already(lab):
     lab.wait_for(lambda: "ready" in lab.berth("logs", "shop-server-1").stdout)
     before = ids(lab)
     followed = lab.start(sys.executable, "-m", "resolver", "up", "-f", "/run/shop/compose.yaml")
-    lab.wait_for(lambda: "shop-test-1" in ids(lab) and run_of(lab, "shop-test-1")["state"] == "exited")
+    lines = []
+    while not lines or "exited with code 4" not in lines[-1]:
+        lines.append(followed.stdout.readline())
+        assert lines[-1], lines
     followed.send_signal(signal.SIGINT)
     assert followed.wait() == 0
-    said = followed.stdout.read()
+    said = "".join(lines) + followed.stdout.read()
     # What it printed before is not repeated.
     assert ("shop-server-1 | bye" in said, "shop-server-1 | ready" in said) == (True, False)
     # What was there before is stopped, and what was made is removed.

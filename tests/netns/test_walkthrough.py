@@ -81,7 +81,7 @@ def test_front_end_on_an_external_and_an_internal_network(lab):
     assert lab.in_sandbox("frontend", "ping", "-c1", "-W2", OUTSIDE_ADDRESS)
     lab.wait_for(lambda: "Directory" in lab.in_sandbox("frontend", "curl", "-s", "-m", "3", "http://backend/", check=False))
     assert lab.berth("exec", "backend", "ping", "-c1", "-W1", OUTSIDE_ADDRESS, check=False).returncode
-    assert "Directory" in lab.out("curl", "-s", "-m", "3", "http://10.9.0.2:8088/", where="outside")
+    lab.wait_for(lambda: "Directory" in lab.out("curl", "-s", "-m", "15", "http://10.9.0.2:8088/", where="outside", check=False))
 
 
 def test_published_on_the_loopback_only(lab):

@@ -40,7 +40,8 @@ FILES = "cd /run/berth/sandboxes/*/ && head -100 hosts hostname resolv.conf; ls;
 
 
 def picture(lab: Lab) -> str:
-    """Return everything that any of the damages changes, as text."""
+    """Return everything that any of the damages changes, as text, once no link of an earlier sandbox is to be deleted any more."""
+    lab.wait_for_deletes()
     host = lab.shell(f"{PICTURE}\n{TABLES}\n{GUARD}\n{SYSCTLS}\n{FILES}\nss -Hlntu | awk '{{print $1,$5}}' | sort", check=False)
     inside = lab.shell(
         f"{PICTURE}\nnft -s list table ip berth | sed -E 's/(port|set) [0-9]{{4,5}}/\\1 N/'\nss -Hlntu | sed -E 's/:[0-9]{{4,5}} /:N /' | awk '{{print $1,$5}}' | sort\ncat /proc/sys/net/ipv4/conf/eth0/rp_filter",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import shutil
 import socket
 import subprocess
@@ -19,9 +20,13 @@ def why_no_etcd() -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """Return a port that is free, and that no other test is given meanwhile: it is below those that the kernel chooses from."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = first // 2 + secrets.randbelow(first // 2)
+        with contextlib.suppress(OSError), socket.socket() as sock:
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 class Member:
@@ -52,7 +57,7 @@ class Member:
     def post(self, path: str, body: object) -> dict:
         """Return the answer of the JSON gateway."""
         request = urllib.request.Request(f"{self.url}/v3/{path}", json.dumps(body).encode())
-        return json.loads(urllib.request.urlopen(request, timeout=5).read())
+        return json.loads(urllib.request.urlopen(request, timeout=30).read())
 
     def kill(self) -> None:
         if self.process is not None:

@@ -174,7 +174,7 @@ async def main() -> None:
         # What the store still has of an operation that was undone goes with the next write.
         failing.arm(-1)
         await records.settle()
-        end = time.monotonic() + 10
+        end = time.monotonic() + 30
         while (after := await world()) != before and time.monotonic() < end:
             await asyncio.sleep(0.05)
         for number, (was, now) in enumerate(zip(before, after, strict=True)):

@@ -45,7 +45,7 @@ _FOLDERS = ("/etc/netns", "/etc/docker", "/etc/ufw", "/etc/sysctl.d", "/etc/ipro
 
 _VOLATILE_SYSCTLS = ("net/netfilter/nf_conntrack_count",)
 _COUNTERS = re.compile(r"\[\d+:\d+\]|^# (Generated|Completed).*")
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds that processes which were told to end may take on a busy machine."""
 
 

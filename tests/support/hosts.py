@@ -41,8 +41,8 @@ def _text(encoded: str) -> str:
 class Hosts:
     """*labs*: one for each host, at 10.99.0.1 and fd99::1 and on; *members*: etcd."""
 
-    def __init__(self, size: int, directory: Path, members: int = 1, grace: int = 30) -> None:
-        self._grace = grace
+    def __init__(self, size: int, directory: Path, members: int = 1, grace: int = 30, ttl: int = 2) -> None:
+        self._grace, self._ttl = grace, ttl
         self._wire = subprocess.Popen(["unshare", "--net", "sh", "-c", _WIRE], stdout=subprocess.PIPE, text=True, start_new_session=True)
         assert self._wire.stdout is not None
         assert self._wire.stdout.readline() == "ready\n"
@@ -108,7 +108,7 @@ class Hosts:
 
     def arguments(self, number: int, *more: str) -> tuple[str, ...]:
         """Return what the daemon of a host is started with; its configuration is written."""
-        self.labs[number].write("/etc/berth.toml", f"store_ttl = 2\nstore_grace = {self._grace}\n")
+        self.labs[number].write("/etc/berth.toml", f"store_ttl = {self._ttl}\nstore_grace = {self._grace}\n")
         if "--store" not in more:
             more = ("--store", "etcd://" + ",".join(f"{address}:2379" for address in ETCD[: len(self.members)]), *more)
         return ("--config", "/etc/berth.toml", *more)
@@ -139,9 +139,9 @@ class Hosts:
 
 
 @contextlib.contextmanager
-def hosts(size: int, directory: Path, *more: str, members: int = 1, grace: int = 30) -> Iterator[Hosts]:
-    """Yield *size* hosts with daemons, which are given the arguments *more*. *grace*: `store_grace`."""
-    made = Hosts(size, directory, members, grace)
+def hosts(size: int, directory: Path, *more: str, members: int = 1, grace: int = 30, ttl: int = 2) -> Iterator[Hosts]:
+    """Yield *size* hosts with daemons, which are given the arguments *more*. *grace*: `store_grace`; *ttl*: `store_ttl`."""
+    made = Hosts(size, directory, members, grace, ttl)
     try:
         for number in range(size):
             made.start_daemon(number, *more)

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds until a test gives up what it waits for."""
 HOST_ADDRESS, OUTSIDE_ADDRESS = "10.9.0.2", "10.9.0.1"
 HOST_ADDRESS6, OUTSIDE_ADDRESS6 = "fd09::2", "fd09::1"
@@ -71,6 +71,8 @@ def _unshare() -> list[str]:
 
 WITHOUT_FILLED_SETS = "perl -0pe 's/\\tset \\w+ \\{[^}]*flags dynamic.*?\\n\\t\\}\\n//gs'"
 """Leaves out of what nft lists the sets that rules themselves fill: who has connections, new neighbours, what was dropped."""
+_ASKS_AGAIN = re.compile(r"^;; communications error to .*: timed out\n", re.MULTILINE)
+"""What dig says, among its answers, where it has waited for one and asks again: that is how busy the machine is."""
 IS_LEAVING = re.compile(r" group 16507\d{5} ")
 """What `ip -o link` says of a link that was taken down and is to be deleted: its group."""
 TABLES = f"for family in inet bridge; do nft -s list table $family berth; done | {WITHOUT_FILLED_SETS}"
@@ -144,13 +146,15 @@ class Lab:
         return enter if where == "host" else [*enter, "ip", "netns", "exec", where]
 
     def run(
-        self, *command: str, where: str = "host", check: bool = True, timeout: float = 30, stdin: str | None = None
+        self, *command: str, where: str = "host", check: bool = True, timeout: float = PATIENCE, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run *command* in the lab and return what it did; *where*: "host", or a netns like "outside"."""
         done = subprocess.run(
             [*self._prefix(where), *command], capture_output=True, text=True, check=False, timeout=timeout,
             input=stdin, env=self.environment, cwd="/",
         )  # fmt: skip
+        if "dig" in " ".join(command):
+            done.stdout = _ASKS_AGAIN.sub("", done.stdout)
         if check and done.returncode:
             raise Failed(f"{' '.join(command)} → {done.returncode}\n{done.stdout}{done.stderr}\n{self.log()}")
         return done
@@ -283,6 +287,30 @@ class Lab:
         """Return the output of a command inside a sandbox."""
         return self.berth("exec", name, *command, **more).stdout.strip()
 
+    def has_logged(self, words: str) -> bool:
+        """Return whether the daemon's log has *words*, however much came behind them."""
+        return self.run("grep", "-qF", "-e", words, "/run/daemon.log", check=False).returncode == 0
+
+    def commands(self) -> dict[int, str]:
+        """Return the command line of each process of the lab; those of other labs, which other tests have meanwhile, are none of it."""
+        lines = {}
+        for pid in self._members():
+            with contextlib.suppress(OSError):
+                lines[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(bytes(1), b" ").decode(errors="replace").strip()
+        return lines
+
+    def pids(self, command: str) -> list[int]:
+        """Return the processes of the lab with just this command line."""
+        return [pid for pid, line in self.commands().items() if line == command]
+
+    def runs(self, words: str) -> bool:
+        """Return whether a process of the lab has *words* in its command line."""
+        return any(words in line for line in self.commands().values())
+
+    def listens(self, name: str, port: int) -> bool:
+        """Return whether somebody in a sandbox listens on a TCP port."""
+        return f":{port} " in self.in_sandbox(name, "ss", "-Hlnt")
+
     def log(self) -> str:
         return subprocess.run([*self._prefix("host"), "cat", "/run/daemon.log"], capture_output=True, text=True, check=False).stdout[-4000:]
 
@@ -298,9 +326,8 @@ class Lab:
         return [line for line in self.out("ip", "-o", "link").splitlines() if IS_LEAVING.search(line)]
 
     def wait_for_deletes(self) -> None:
-        """Wait until no link is to be deleted any more. A daemon that was killed deletes none."""
-        with contextlib.suppress(AssertionError):
-            self.wait_for(lambda: not self.leaving_links(), timeout=10)
+        """Wait until no link is to be deleted any more; where no daemon is there, nobody deletes any."""
+        self.wait_for(lambda: not self.leaving_links() or not self.is_ready())
 
     def kernel_state(self) -> str:
         """Return links, addresses, routes, neighbours, rules, namespaces and sockets of the lab's host, once no link is to be deleted.

@@ -61,7 +61,7 @@ def ask(name: str) -> list[str]:
     """
     query = dns.message.make_query(name, "A")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(5)
+        sock.settimeout(20)
         sock.connect(("127.0.0.11", 53))
         sock.send(query.to_wire())
         response = dns.message.from_wire(sock.recv(4096))

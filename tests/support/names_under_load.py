@@ -51,7 +51,7 @@ def ask() -> None:
     """Ask for the names in turn until standard input ends, 16 queries at a time; write what was noted."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.connect(("127.0.0.11", 53))
-    sock.settimeout(3)
+    sock.settimeout(20)
     noted: Noted = []
     number = 0
     while len(noted) < RESPONSES or not select.select([sys.stdin], [], [], 0)[0]:

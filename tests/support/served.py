@@ -26,6 +26,7 @@ from resolver.wire.name import from_text
 from resolver.zone.build import records
 from resolver.zone.published import PublishedZone
 from resolver.zone.zone import Zone
+from tests.support.waiting import PATIENCE
 
 
 def open_from(address, upstream, kind):
@@ -92,7 +93,7 @@ class Served:
         await self.pool.close()
         self.poller.close()
 
-    async def ask(self, name="web", qtype="A", timeout=3.0, **more):
+    async def ask(self, name="web", qtype="A", timeout=PATIENCE, **more):
         message = dns.message.make_query(name, qtype, **more)
         loop = asyncio.get_running_loop()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -144,6 +145,25 @@ class Scripted:
         for octets, peer in zip(self.queries, self.peers, strict=True):
             for reply in self.replies:
                 self.transport.sendto(reply(octets), peer)
+
+
+def refusing_socket():
+    """Return a socket by which a port of the loopback is nobody else's, and refuses what comes: it is connected elsewhere."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    sock.connect(("127.0.0.1", 9))
+    return sock
+
+
+class Absent:
+    """A name server that is not there."""
+
+    def __init__(self):
+        self._sock = refusing_socket()
+        self.upstream = Upstream("127.0.0.1", self._sock.getsockname()[1])
+
+    async def stop(self):
+        self._sock.close()
 
 
 def good(octets):

@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds that an answer may take before it counts as lost."""
 SERVER = ("127.0.0.11", 53)
 

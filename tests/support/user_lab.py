@@ -143,9 +143,9 @@ class UserLab(Lab):
         """Start berth as a user, and go on."""
         return self.start(*self.prefix_of(name), sys.executable, "-m", "resolver", *arguments)
 
-    def processes(self, pattern: str) -> list[int]:
-        """Return the pids of ann's processes in this lab whose command line has *pattern*."""
-        found = self.out("pgrep", "-u", str(UID), "-f", pattern, check=False).split()
+    def processes(self, pattern: str, uid: int = UID) -> list[int]:
+        """Return the pids of a user's processes in this lab, ann's if nobody is named, whose command line has *pattern*."""
+        found = self.out("pgrep", "-u", str(uid), "-f", pattern, check=False).split()
         members = set(self._members())
         return [int(pid) for pid in found if int(pid) in members]
 
@@ -156,10 +156,9 @@ class UserLab(Lab):
 
     def end_nest_of_bob(self) -> None:
         """End everything of bob's, if there is anything."""
-        holders = ("pgrep", "-u", str(UID + 1), "-f", "resolver.rootless.holder")
-        for holder in self.out(*holders, check=False).split():
-            self.run("kill", "-9", holder, check=False)
-        self.wait_for(lambda: not self.out("pgrep", "-u", str(UID + 1), "-f", "resolver", check=False))
+        for holder in self.processes("resolver.rootless.holder", UID + 1):
+            self.run("kill", "-9", str(holder), check=False)
+        self.wait_for(lambda: not self.processes("resolver", UID + 1))
 
     def holder(self) -> int:
         """Return the pid of the first process of ann's nest."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-PATIENCE = 20.0
+PATIENCE = 30.0
 """Seconds until a test gives up what it waits for."""
 
 
