@@ -14,6 +14,8 @@ from typing import Any
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 _OURS = (f"{_ROOT}/netcore/", f"{_ROOT}/resolver/")
+_BETWEEN = f"{_ROOT}/netcore/threads.py", "_carry_out"
+"""What a thread runs when the answer of its work is out already, and perhaps counted."""
 
 
 class Lines:
@@ -24,7 +26,8 @@ class Lines:
         self._is_counting = False
 
     def _enter(self, frame: FrameType, event: str, argument: Any) -> Any:
-        return self._take if frame.f_code.co_filename.startswith(_OURS) else None
+        code = frame.f_code
+        return self._take if code.co_filename.startswith(_OURS) and (code.co_filename, code.co_name) != _BETWEEN else None
 
     def _take(self, frame: FrameType, event: str, argument: Any) -> Any:
         if event == "line" and self._is_counting:
