@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from netcore.controller.collaborators import Collaborators
 from netcore.controller.undo import all_or_nothing
-from netcore.desired.diff import diff
 from netcore.errors import TeardownFailed
 from netcore.model import Endpoint, NetnsPath, Sandbox
 from netcore.plan import egress, link_names, plans
@@ -78,10 +77,7 @@ class Moves:
             after = SandboxState(sandbox, endpoints)
             steps = plans.change_steps(self._state, None, after)
             await parts.workers.run(lambda: parts.executor.apply(steps))
-            back = diff(
-                [step.after for step in steps if step.after is not None], [step.before for step in steps if step.before is not None]
-            )
-            undo.push(lambda: parts.workers.run(lambda: parts.executor.remove(back, "what was done")))
+            undo.push(lambda: parts.workers.run(lambda: parts.executor.take_back(steps)))
             await parts.records.put_all(sandbox, endpoints)
             await self._make_known(after)
         return after

@@ -290,13 +290,7 @@ class Transaction:
         """Carry *steps* out in the kernel; the executor itself takes back what it did when one of them fails."""
         parts = self._parts
         await parts.workers.run(lambda: parts.executor.apply(steps))
-
-        async def take_back() -> None:
-            reached = [step.after for step in steps if step.after is not None]
-            back = diff(reached, [step.before for step in steps if step.before is not None])
-            await parts.workers.run(lambda: parts.executor.remove(back, "what was done"))
-
-        undo.push(take_back)
+        undo.push(lambda: parts.workers.run(lambda: parts.executor.take_back(steps)))
 
     async def _commit(self, before: SandboxState | None, after: SandboxState, undo: Undo) -> None:
         """Record the result, and let everybody on this host know it."""

@@ -177,11 +177,15 @@ class Executor:
                         problems.setdefault(step.subject, str(failed))
         return problems
 
-    def _undo(self, done: Sequence[Step], error: BaseException) -> None:
+    def take_back(self, done: Sequence[Step]) -> None:
+        """Bring what *done* has changed back to what it was before, as `remove` does."""
         reached = [step.after for step in done if step.after is not None]
         was = [step.before for step in done if step.before is not None]
+        self.remove(diff(reached, was), "what was done")
+
+    def _undo(self, done: Sequence[Step], error: BaseException) -> None:
         try:
-            self.remove(diff(reached, was), "what was done")
+            self.take_back(done)
         except NetcoreError as second:
             error.add_note(f"undo: {second}")
 

@@ -109,8 +109,11 @@ class RecordingExecutor:
                 self._do(step)
                 done.append(step)
         except KernelError:
-            self.remove(diff([s.after for s in done if s.after], [s.before for s in done if s.before]), "undo")
+            self.take_back(done)
             raise
+
+    def take_back(self, done) -> None:
+        self.remove(diff([s.after for s in done if s.after], [s.before for s in done if s.before]), "undo")
 
     def remove(self, steps, target: str, *, ending: str | None = None) -> list[Any]:
         reasons = []
