@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from netcore import drivers
 from netcore.desired.host_rules import open_ports
@@ -46,7 +47,6 @@ class OtherFirewalls:
         self._sockets = HostSockets()
         self._commits: ForeignCommits | None = None
         self._seen: Seen | None = None
-        self._in_place: frozenset[Measure] = frozenset()
         self._applied: frozenset[Measure] = frozenset()
         self._leaving: asyncio.Task[None] | None = None
         self._problems: tuple[str, ...] = ()
@@ -65,12 +65,14 @@ class OtherFirewalls:
             return
         await self._until_left()
         bridges = tuple(self._bridges())
-        wanted = measures(await self._look(anew=anew), bridges) if bridges else ()
+        seen = await self._look(anew=anew) if bridges else Seen()
+        wanted = measures(seen, bridges)
         rules = [measure for measure in wanted if not isinstance(measure, Missing)]
-        failed = await self._put([rule for rule in rules if rule not in self._in_place])
+        failed = await self._put(seen, [rule for rule in rules if rule not in seen.in_place])
         superfluous, self._applied = self._applied.difference(rules), frozenset(rules)
         if superfluous:
-            self._in_place -= superfluous
+            if self._seen is not None:
+                self._seen = replace(self._seen, in_place=self._seen.in_place - superfluous)
             self._leaving = asyncio.create_task(self._leave(superfluous))
         problems = (*failed, *(str(measure) for measure in wanted if isinstance(measure, Missing)))
         for problem in problems:
@@ -84,17 +86,16 @@ class OtherFirewalls:
             # What changed is told once: if this is cancelled, nothing is remembered.
             self._seen = None
             self._seen = seen = await self._run_blocking(lambda: other_firewalls.look(self._sockets))
-            self._in_place = seen.in_place
         return seen
 
-    async def _put(self, lacking: list[Measure]) -> list[str]:
+    async def _put(self, seen: Seen, lacking: list[Measure]) -> list[str]:
         """Put rules in; return a sentence for each that failed. Unless all went well the next check looks again."""
         if not lacking:
             return []
-        seen, self._seen = self._seen, None
+        self._seen = None
         failed = await self._run_blocking(lambda: other_firewalls.put(lacking))
         if not failed:
-            self._seen, self._in_place = seen, self._in_place.union(lacking)
+            self._seen = replace(seen, in_place=seen.in_place.union(lacking))
         return failed
 
     def _has_changed(self) -> bool:
