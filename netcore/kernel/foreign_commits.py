@@ -5,12 +5,9 @@ The kernel tells of each transaction before it answers who asked for it. So what
 
 from __future__ import annotations
 
-import struct
-
 from netcore.kernel import nft
+from netcore.kernel.netlink import message_port
 from netcore.kernel.notifications import Notifications
-
-_PORT_AT = 12
 
 
 class ForeignCommits:
@@ -25,7 +22,7 @@ class ForeignCommits:
         if commits is None:
             return True
         own = nft.own_ports() if commits else ()
-        return any(struct.unpack_from("=I", commit, _PORT_AT)[0] not in own for commit in commits)
+        return any(message_port(commit) not in own for commit in commits)
 
     def close(self) -> None:
         """End the subscription."""

@@ -301,6 +301,12 @@ def message_type(message: bytes) -> int:
     return type_
 
 
+def message_port(message: bytes) -> int:
+    """Return the address of the netlink socket that a message (header included) is about: of a notification, who caused it."""
+    port: int = _HEADER.unpack_from(message)[4]
+    return port
+
+
 def attr(type_: int, value: bytes) -> bytes:
     """Return one attribute, padded."""
     return _ATTR.pack(4 + len(value), type_) + value + bytes(-len(value) % 4)
