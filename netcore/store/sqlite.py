@@ -225,12 +225,16 @@ class SqliteStore:
             row = self._connection.execute("SELECT revision FROM item WHERE key = ? AND value IS NOT NULL", (key,)).fetchone()
             if (row[0] if row else 0) != expected:
                 raise CompareFailed(key)
-        revision: int = self._connection.execute("SELECT COALESCE(MAX(revision), 0) + 1 FROM item").fetchone()[0]
+        revision = self._next_revision()
         self._connection.executemany(
             "INSERT INTO item (key, value, revision, session) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE"
             " SET value = excluded.value, revision = excluded.revision, session = excluded.session",
             [(key, value, revision, transaction.session or "") for key, value in transaction.writes.items()],
         )
+        return revision
+
+    def _next_revision(self) -> int:
+        revision: int = self._connection.execute("SELECT COALESCE(MAX(revision), 0) + 1 FROM item").fetchone()[0]
         return revision
 
     def _tidy(self, revision: int) -> None:
@@ -266,10 +270,9 @@ class SqliteStore:
         def end() -> None:
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
-                revision: int = self._connection.execute("SELECT COALESCE(MAX(revision), 0) + 1 FROM item").fetchone()[0]
                 self._connection.execute(
                     "UPDATE item SET value = NULL, revision = ? WHERE session = ? AND value IS NOT NULL",
-                    (revision, session),
+                    (self._next_revision(), session),
                 )
 
         # In memory too: so nothing of an earlier boot is restored.
