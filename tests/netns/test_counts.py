@@ -14,6 +14,7 @@ def counted():
         yield json.loads(lab.out(sys.executable, "-m", "tests.support.count_operations", "5", timeout=60))
 
 
+_CONNECT = {"commits": 2, "hops": 1, "requests": 15, "transactions": 1, "entries": 1, "sockets": 1, "diffs": 1, "ways out": 1}
 COSTS = {
     "create network": {"commits": 2, "hops": 2, "requests": 15, "transactions": 2, "links asked": 5, "diffs": 1},
     # One visit, while it is made. A socket for its loopback. Files and namespace are one hop, its hosts file the other.
@@ -22,7 +23,7 @@ COSTS = {
     "create sandbox from a spare": {"commits": 2, "hops": 2, "diffs": 1, "ways out": 1},
     # Intent and result. One visit, with a socket: nobody looks at the names of its links, and its address, which nobody had
     # before, is announced to nobody.
-    "connect": {"commits": 2, "hops": 1, "requests": 15, "transactions": 1, "entries": 1, "sockets": 1, "diffs": 1, "ways out": 1},
+    "connect": _CONNECT,
     # One dump of links, and one for each IP version of addresses, routes and neighbours that there must be.
     "compare sandbox": {"hops": 1, "requests": 4, "entries": 1, "namespaces": 1, "sockets": 2, "dumps": 4},
     "compare network": {"hops": 1, "requests": 1, "sockets": 1, "dumps": 2},
@@ -30,27 +31,9 @@ COSTS = {
     # rests is recorded with the result.
     "disconnect": {"commits": 2, "hops": 1, "requests": 12, "transactions": 1, "entries": 1, "sockets": 1, "diffs": 1, "ways out": 1},
     # On a network with others, of whom none is looked at.
-    "connect to others": {
-        "commits": 2,
-        "hops": 1,
-        "requests": 15,
-        "transactions": 1,
-        "entries": 1,
-        "sockets": 1,
-        "diffs": 1,
-        "ways out": 1,
-    },
+    "connect to others": _CONNECT,
     # One that somebody had before is announced by a socket from the same visit.
-    "connect with another's address": {
-        "commits": 2,
-        "hops": 1,
-        "requests": 15,
-        "transactions": 1,
-        "entries": 1,
-        "sockets": 1,
-        "diffs": 1,
-        "ways out": 1,
-    },
+    "connect with another's address": _CONNECT,
     # Its namespace takes the link along.
     "remove sandbox": {"commits": 2, "hops": 2, "requests": 9, "transactions": 1, "diffs": 1},
     # As much as both together, but for the commits and the second hop of a connect.
