@@ -98,10 +98,13 @@ class Expectations:
     def take_sandbox(self, state: HostState, sandbox_id: SandboxId) -> None:
         """Take over the endpoints that a sandbox has now; one that is gone has none."""
         links, neighbors = self._of_sandboxes.pop(sandbox_id, ([], []))
+        # Another one may have the name of the link, or the address, by now.
         for link in links:
-            self._ports.pop(link, None)
+            if link in self._ports and self._ports[link].concern.identity == sandbox_id:
+                del self._ports[link]
         for neighbor in neighbors:
-            self._neighbors.pop(neighbor, None)
+            if neighbor in self._neighbors and self._neighbors[neighbor][0].identity == sandbox_id:
+                del self._neighbors[neighbor]
         for endpoint in state.endpoints.get(sandbox_id, ()):
             self._add_endpoint(state, sandbox_id, endpoint)
 

@@ -92,6 +92,26 @@ def test_expectations_follow_what_comes_changes_and_goes():
     assert made.link(bridge) is None
 
 
+@pytest.mark.parametrize("order", [("s0", "new"), ("new", "s0")])
+def test_one_that_takes_the_place_of_another_is_expected_in_whatever_order_they_are_taken(order):
+    # A tap keeps its name, and an address may be given again: both changes are often read together.
+    writer, front = host_with(1)
+    made, state, place = Expectations(), writer.state, (front.bridge.bridge_name, ip_address("10.1.0.2"))
+    made.take_sandbox(state, "s0")
+    before = box_on(front, 0)
+    writer.drop_sandbox("s0")
+    (endpoint,) = before.endpoints
+    writer.put_sandbox(SandboxState(replace(before.sandbox, id="new"), (replace(endpoint, sandbox_id="new"),)))
+    for sandbox_id in order:
+        made.take_sandbox(state, sandbox_id)
+    now = Concern(Part.SANDBOX, "new")
+    assert made.link("v0") == ExpectedLink(now, master=front.bridge.bridge_name, mtu=1500, port_mac=MAC)
+    assert made.neighbor(*place) == (now, MAC)
+    writer.drop_sandbox("new")
+    made.take_sandbox(state, "new")
+    assert (made.link("v0"), made.neighbor(*place)) == (None, None)
+
+
 def lines_of_changes(count):
     """Return the lines that run when one of *count* sandboxes, and when one of *count* networks comes, changes and goes."""
     writer, front = host_with(count)
