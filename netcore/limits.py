@@ -108,7 +108,7 @@ PROXY_UNANSWERED = 8
 """Datagrams of a UDP client that are kept until the first answer, for the sandbox's other family if the first one refuses them."""
 
 FORGET_FLOWS_AFTER = 0.05
-"""Seconds from the publishing of a port until flows from before it are cut off; new ones are right at once."""
+"""Seconds from an operation until the flows that it led astray are forgotten; new ones are right at once."""
 
 LINKS_IN_A_DELETE = 16
 """Pairs that are deleted together: for a part of that time nobody else can change a link (2 take 17 ms in all, 50 take 29)."""

@@ -112,8 +112,8 @@ class Controller:
         return self.parts.guard.protection
 
     async def wait_for_deletes(self) -> None:
-        """Return when no link is there any more that an operation has taken down."""
-        await self.workers.run(self.parts.executor.deferred_deletes.finish)
+        """Return when nothing is left of what operations have removed: no link that they took down, no flow of an address that rests."""
+        await self.workers.run(self.parts.executor.finish)
 
     def follow_host(self, on_event: OnHostEvent, on_settled: OnHostSettled | None = None) -> None:
         """Begin to follow what happens to this host's links, addresses and routes."""

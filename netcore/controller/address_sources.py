@@ -88,16 +88,20 @@ class AddressSources:
                     await self._give_to_plugin(network, address)
         return resting
 
+    def rest_here(self, endpoints: Iterable[Endpoint]) -> bool:
+        """Return whether all addresses of *endpoints* are handed out by this host alone, so that it has them rest."""
+        networks = [self._state.networks.get(endpoint.network_id) for endpoint in endpoints]
+        return all(network is not None and network.ipam is None and not network.is_overlay for network in networks)
+
     async def quarantine(self, endpoints: Iterable[Endpoint]) -> None:
         """Do not hand out the addresses for a while that *endpoints* of the last run had, unless somebody has them again."""
         until = self._clock() + limits.ADDRESS_QUARANTINE
         resting = []
         for endpoint in endpoints:
-            network = self._state.networks.get(endpoint.network_id)
-            if network is not None and network.ipam is None and not network.is_overlay:
+            if self.rest_here([endpoint]):
                 for address in endpoint.addresses():
-                    self.local.quarantine(network.id, address, until)
-                    resting.append(Quarantined(network.id, address, until))
+                    self.local.quarantine(endpoint.network_id, address, until)
+                    resting.append(Quarantined(endpoint.network_id, address, until))
         if resting:
             await self._records.put_resting(resting)
 

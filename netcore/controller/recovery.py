@@ -13,13 +13,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from netcore import limits
 from netcore.controller import Controller, network_recovery
 from netcore.controller.network_recovery import BROKEN
 from netcore.controller.plugin_endpoints import plugin_of
 from netcore.controller.recalled_objects import RecalledObjects
 from netcore.controller.set_aside import Aside
 from netcore.desired.diff import Step
-from netcore.desired.flows import stale_flows
+from netcore.desired.flows import Flows, stale_flows
 from netcore.errors import NetcoreError
 from netcore.kernel import netns, process
 from netcore.kernel.apply import Attempted
@@ -106,7 +107,7 @@ async def restore(controller: Controller, records: Records, recalled: Recalled, 
     await _drop_unused_overlays(controller, records)
     await _withdraw(controller, recalled, before)
     await _restore_quarantined_addresses(controller, records, everything, now)
-    await _bring(controller, recalled.objects, left, host)
+    await _bring(controller, recalled.objects, left, host, _flows_left(controller, left, everything))
     await _restore_uplinks(controller, everything)
     await _forget(controller, records, left)
     if everything.pins and not everything.unreadable:
@@ -335,10 +336,18 @@ async def _restore_uplinks(controller: Controller, everything: Everything) -> No
         log.error("this host's links are not as networks need them reason=%s", error)
 
 
-async def _bring(controller: Controller, objects: RecalledObjects, left: _Leftovers, host: NamespaceInventory | None) -> None:
+def _flows_left(controller: Controller, left: _Leftovers, everything: Everything) -> Flows:
+    """Return the flows that the last run may have left: of addresses that went last, and of what is left over."""
+    last = max((until for _, _, until in everything.quarantined), default=0.0) - limits.ADDRESS_QUARANTINE
+    used = {address for endpoints in controller.state.endpoints.values() for endpoint in endpoints for address in endpoint.addresses()}
+    resting = {address for _, address, until in everything.quarantined if until >= last}
+    return stale_flows(left.steps) | Flows(addresses=frozenset(resting - used))
+
+
+async def _bring(controller: Controller, objects: RecalledObjects, left: _Leftovers, host: NamespaceInventory | None, flows: Flows) -> None:
     """Remove what is left over, make what is missing, write the firewall anew. A sandbox that lacks something is set aside.
 
-    *host*: what the host holds before that, if it is known.
+    *host*: what the host holds before that, if it is known. *flows*: are forgotten then.
     """
     state, executor = controller.state, controller.parts.executor
     desired, shared = state.lasting_objects(objects.of), state.uplink_objects(state.networks_here())
@@ -349,7 +358,6 @@ async def _bring(controller: Controller, objects: RecalledObjects, left: _Leftov
         removed = executor.attempt(leftovers.without_elements(back))
         steps = leftovers.repair_steps(observe(desired, controller.netns_path, None if back else host), desired)
         made = executor.attempt(leftovers.without_elements(steps))
-        flows = stale_flows(left.steps)
         if flows:
             executor.forget(flows)
         return Attempted([*removed.failed, *made.failed], made.waiting)

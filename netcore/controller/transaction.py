@@ -387,7 +387,8 @@ class Transaction:
         await parts.overlays.withdraw(plan.gone)
         reasons += await parts.plugin_endpoints.leave(plan.gone, before.endpoints)
         try:
-            waiting = await parts.workers.run(lambda: parts.executor.remove(plan.steps, plan.target))
+            rest = parts.addresses.rest_here(plan.gone)
+            waiting = await parts.workers.run(lambda: parts.executor.remove(plan.steps, plan.target, addresses_rest=rest))
             await parts.plugin_endpoints.update_external_connectivity(after.sandbox, before.endpoints, after.endpoints)
         except TeardownFailed as error:
             reasons += error.reasons
@@ -413,7 +414,8 @@ class Transaction:
         try:
             # What is in a namespace of ours goes with it.
             ending = None if sandbox.adopted else sandbox.id
-            await parts.workers.run(lambda: parts.executor.remove(plan.steps, plan.target, ending=ending))
+            rest = parts.addresses.rest_here(plan.gone)
+            await parts.workers.run(lambda: parts.executor.remove(plan.steps, plan.target, ending=ending, addresses_rest=rest))
         except TeardownFailed as error:
             reasons += error.reasons
         reasons += await parts.plugin_endpoints.delete(plan.gone)

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from netcore import limits
 from netcore.desired.diff import Step, diff
 from netcore.desired.egress_rules import TimedElement
-from netcore.desired.flows import Flows, stale_flows
+from netcore.desired.flows import Flows, addresses_brought, stale_flows
 from netcore.desired.objects import Announcement, KernelObject, Lane, Subsystem
 from netcore.errors import KernelError, NetcoreError, NotFound, TeardownFailed
-from netcore.kernel import conntrack, egress_elements, nft
+from netcore.kernel import egress_elements, nft
 from netcore.kernel.deferred_deletes import DeferredDeletes
+from netcore.kernel.deferred_flows import DeferredFlows
 from netcore.kernel.guard import Guard
 from netcore.kernel.handlers import handler_of
 from netcore.kernel.host_sockets import HostSockets
@@ -53,25 +53,32 @@ def _open_socket(protocol: int) -> NetlinkSocket:
 
 
 class Executor:
-    """Carries out steps. *netns_path*: sandbox id → path of its namespace. *later*: for repeated announcements. *guard*: of this host."""
+    """Carries out steps. *netns_path*: sandbox id → path of its namespace. *later*: for what comes behind the reply. *guard*: of this
+    host.
+    """
 
     def __init__(self, netns_path: Callable[[SandboxId], NetnsPath], later: Later, guard: Guard) -> None:
         self._netns_path = netns_path
-        self._later = later
         self._guard = guard
         self._host_sockets = HostSockets(_open_socket)
         self.deferred_deletes = DeferredDeletes(later, self._host_sockets)
+        self._deferred_flows = DeferredFlows(later, self._host_sockets)
         self._announcements = RepeatedAnnouncements(later)
 
     def close(self) -> None:
         """Delete what was to be deleted later, and close the sockets that are kept between runs. Blocking."""
+        self._deferred_flows.finish()
         self.deferred_deletes.close()
         self._host_sockets.close()
 
+    def finish(self) -> None:
+        """Do at once all that operations have left for later; KernelError if a link stays."""
+        self._deferred_flows.finish()
+        self.deferred_deletes.finish()
+
     def forget(self, flows: Flows) -> None:
         """Have the host forget *flows*."""
-        with self._host_sockets.lent(NETFILTER) as netlink:
-            conntrack.forget(netlink, flows)
+        self._deferred_flows.forget(flows)
 
     def write_tables(self, desired: Iterable[KernelObject], openings: Sequence[TimedElement] = ()) -> None:
         """Make both firewall tables of the host anew with exactly the elements of *desired* and *openings*.
@@ -88,6 +95,7 @@ class Executor:
 
     def apply(self, steps: Sequence[Step]) -> None:
         """Carry out *steps*; when one fails, undo those done and raise its error."""
+        self._deferred_flows.settle(addresses_brought(steps))
         done: list[Step] = []
         try:
             with self._sessions(steps=steps) as sessions:
@@ -107,15 +115,15 @@ class Executor:
             raise
         flows = stale_flows(done)
         if flows:
-            # Neither waited for nor done at once: new flows are right already, and looking through the table can keep a
-            # processor in the kernel for 9 ms.
-            self._later(limits.FORGET_FLOWS_AFTER, lambda: self.forget(flows))
+            # New flows are right already.
+            self._deferred_flows.put(flows)
 
-    def remove(self, steps: Sequence[Step], target: str, *, ending: SandboxId | None = None) -> list[Step]:
+    def remove(self, steps: Sequence[Step], target: str, *, ending: SandboxId | None = None, addresses_rest: bool = False) -> list[Step]:
         """Carry out *steps* without stopping at an error; raise TeardownFailed with all of them at the end.
 
         Return the steps that have to wait for their link to come up, which is no error: what goes, goes all the same.
         Pairs and bridges are down and without their names then, and are deleted soon. *ending*: the sandbox whose namespace goes next.
+        *addresses_rest*: those that go are recorded as resting, so that their flows may be forgotten soon, too.
         """
         reasons: list[str] = []
         waiting: list[Step] = []
@@ -132,8 +140,11 @@ class Executor:
                     continue
                 except (NetcoreError, OSError) as error:
                     reasons.append(str(error))
+        # Last: while there are elements a packet can begin such a flow anew.
+        if addresses_rest and flows.addresses:
+            self._deferred_flows.put(Flows(addresses=flows.addresses))
+            flows = Flows(ports=flows.ports)
         if flows:
-            # Last: while there are elements a packet can begin such a flow anew.
             self.forget(flows)
         if reasons:
             raise TeardownFailed(target, tuple(reasons))

@@ -108,9 +108,8 @@ def _look_for(netlink: NetlinkSocket, flows: Flows) -> None:
 
 def _matches(body: bytes, family: int, packed: set[bytes], wanted: set[tuple[int, int, int]]) -> bool:
     for direction in (flow_filter.TUPLE_ORIG, flow_filter.TUPLE_REPLY):
-        for end in flow_filter.ends(family):
-            if find(body, direction, flow_filter.TUPLE_IP, end) in packed:
-                return True
+        if find(body, direction, flow_filter.TUPLE_IP, flow_filter.ends(family)[0]) in packed:
+            return True
     protocol = find(body, flow_filter.TUPLE_ORIG, flow_filter.TUPLE_PROTO, flow_filter.PROTO_NUM)
     port = find(body, flow_filter.TUPLE_ORIG, flow_filter.TUPLE_PROTO, flow_filter.DESTINATION_PORT)
     return protocol is not None and port is not None and (family, protocol[0], struct.unpack("!H", port)[0]) in wanted

@@ -36,7 +36,7 @@ PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
 _TIMEOUT, _FILTER = 7, 25
 _ORIG_FLAGS, _REPLY_FLAGS = 1, 2
-_BY_SOURCE, _BY_DESTINATION, _BY_PROTOCOL, _BY_DESTINATION_PORT = 1, 2, 8, 32
+_BY_SOURCE, _BY_PROTOCOL, _BY_DESTINATION_PORT = 1, 8, 32
 _NFGEN = struct.Struct("!BBH")
 _PORT = struct.Struct("!H")
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -64,13 +64,12 @@ def ends(family: int) -> tuple[int, int]:
 
 
 def of_address(address: IPAddress) -> list[Request]:
-    """Return the requests that delete all flows from and to *address*, before or behind translation."""
-    requests = []
-    for direction in (TUPLE_ORIG, TUPLE_REPLY):
-        for flag, end in zip((_BY_SOURCE, _BY_DESTINATION), ends(address.version), strict=True):
-            wanted = nested(TUPLE_IP, attr(end, address.packed))
-            requests.append(_deletion(address.version, direction, flag, wanted, f"of {address}"))
-    return requests
+    """Return the requests that delete all flows that *address* began or answers, however the other end's address is translated.
+
+    Those are by the source in both directions. What goes to *address* is answered by it, unless it was led elsewhere.
+    """
+    wanted = nested(TUPLE_IP, attr(ends(address.version)[0], address.packed))
+    return [_deletion(address.version, direction, _BY_SOURCE, wanted, f"of {address}") for direction in (TUPLE_ORIG, TUPLE_REPLY)]
 
 
 def of_port(family: int, protocol: str, port: int) -> Request:
@@ -114,7 +113,7 @@ def _samples(family: int) -> list[_Sample]:
     a, b, c = (ip_address(f"192.0.2.{last}") if family == 4 else ip_address(f"2001:db8::{last}") for last in (1, 2, 3))
     return [
         _Sample(a, b, b, c, 1, "udp", _OTHER_PORT),
-        _Sample(b, a, c, b, 2, "udp", _OTHER_PORT),
+        _Sample(b, a, a, b, 2, "udp", _OTHER_PORT),
         _Sample(b, c, a, b, 3, "tcp", _OTHER_PORT),
         _Sample(c, b, b, a, 4, "tcp", _OTHER_PORT),
         _Sample(a, c, c, a, 5, "udp", _OTHER_PORT, zone=7),
@@ -142,7 +141,7 @@ def _try_all() -> frozenset[Choice]:
         for family in _FAMILIES:
             samples = _samples(family)
             wanted: IPv4Address | IPv6Address = samples[0].source
-            of_wanted = [sample for sample in samples if wanted not in sample[:4]]
+            of_wanted = [sample for sample in samples if wanted not in (sample.source, sample.reply_source)]
             not_to_port = [sample for sample in samples if sample.port != _WANTED_PORT]
             tries = (
                 (Part.ADDRESS, of_address(wanted), of_wanted),

@@ -1,4 +1,4 @@
-"""Links are deleted behind the reply: what a caller may rely on when it is there, and what a crash in between leaves."""
+"""Links are deleted and flows forgotten behind the reply: what a caller may rely on when it is there, and what a crash in between leaves."""
 
 import json
 import signal
@@ -30,7 +30,9 @@ def test_nothing_passes_and_names_and_addresses_are_free_when_the_reply_is_there
         "bindings": "0",
         "neighbors": "",
         "names": [True],
+        "flows": ["10.44.0.9"],
         "the very same again": True,
+        "flows of the address again": [],
         "name again": ["eth0", "eth1"],
         "address again": True,
         "address still": True,
@@ -38,6 +40,7 @@ def test_nothing_passes_and_names_and_addresses_are_free_when_the_reply_is_there
         "bridge": [["bridge", False], ["veth", False], ["veth", False]],
         "bridge's addresses": "0",
         "network again": True,
+        "flows in the end": [],
         "network still": True,
         "left in the end": 0,
     }
@@ -45,9 +48,11 @@ def test_nothing_passes_and_names_and_addresses_are_free_when_the_reply_is_there
 
 def test_a_start_deletes_what_a_daemon_left_that_was_killed_between_reply_and_delete(lab):
     # The pair of the sandbox that was removed goes with its namespace, or waits.
-    assert part(lab, "killed")["waiting"][:2] == ["bridge", "veth"]
+    killed = part(lab, "killed")
+    assert killed["waiting"][:2] == ["bridge", "veth"]
+    assert killed["flows"] == ["10.44.0.9", "10.45.0.2", "10.45.0.3"]
     found = part(lab, "started")
-    assert found == {"pairs": 0, "names": ["eth0", "eth1"], "works": True, "links": 2, "other": True}
+    assert found == {"pairs": 0, "flows": ["10.45.0.2"], "names": ["eth0", "eth1"], "works": True, "links": 2, "other": True}
 
 
 @pytest.mark.slow

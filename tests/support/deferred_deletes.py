@@ -56,6 +56,17 @@ def pings(path: str, address: str) -> bool:
     return "1 received" in inside(path, f"ping -c 1 -w 5 {address}")
 
 
+def add_flows(*addresses: object) -> None:
+    for port, address in enumerate(addresses, 4000):
+        ends = f"-s {address} -d 192.0.2.1 --sport {port} --dport 80"
+        sh(f"conntrack -I -p tcp {ends} -t 600 --state ESTABLISHED")
+
+
+def flows() -> list[str]:
+    """Return the addresses that began the flows there are."""
+    return sorted(line.split("src=")[1].split()[0] for line in sh("conntrack -L -p tcp --dport 80 2>/dev/null").splitlines())
+
+
 async def start() -> tuple[Controller, Callable[[], Any]]:
     store = await open_store("/var/lib/berth-test")
     settings = Settings(run_directory="/run/berth-test", pools6=())
@@ -76,6 +87,12 @@ async def furnish(controller: Controller) -> None:
 
 def path_of(controller: Controller, name: str) -> str:
     return controller.state.find_sandbox(name).netns_path
+
+
+def address_of(controller: Controller, name: str) -> tuple[object, ...]:
+    """Return the address of a sandbox on the network m."""
+    (endpoint, *_) = controller.state.endpoints[controller.state.find_sandbox(name).id]
+    return endpoint.addresses()
 
 
 def noted(executor: Executor) -> list[Sequence[Step]]:
@@ -106,6 +123,7 @@ async def replied(controller: Controller) -> dict[str, Any]:
     steps = noted(controller.parts.executor)
     await furnish(controller)
     sandboxes, s, t = controller.sandboxes, path_of(controller, "s"), path_of(controller, "t")
+    add_flows(ADDRESS)
     await sandboxes.disconnect("s", "n")
     connect = next(each for each in reversed(steps) if any(isinstance(step.after, Veth) for step in each))
     gone = leaving()
@@ -117,15 +135,18 @@ async def replied(controller: Controller) -> dict[str, Any]:
         "bindings": sh("nft list table bridge berth | grep -c 10.44.0.9"),
         "neighbors": sh("ip neigh show 10.44.0.9"),
         "names": [link.name == f"gone-{link.index}" for link in gone],
+        "flows": flows(),
         "the very same again": await asyncio.to_thread(has_again, controller.parts.executor, connect),
     }
     await sandboxes.connect("t", EndpointRequest(network="n", ipv4=ADDRESS))
     await sandboxes.connect("s", EndpointRequest(network="n"))
+    result["flows of the address again"] = flows()
     result["name again"] = [endpoint.ifname for endpoint in controller.state.endpoints[controller.state.find_sandbox("s").id]]
     result["address again"] = pings(s, "10.44.0.9")
     await controller.wait_for_deletes()
     result["address still"] = pings(s, "10.44.0.9") and pings(t, "10.44.0.1")
     result["left"] = len(leaving())
+    add_flows(ADDRESS)
     for name in ("s", "t"):
         await sandboxes.disconnect(name, "n")
     await controller.networks.remove("n")
@@ -135,8 +156,10 @@ async def replied(controller: Controller) -> dict[str, Any]:
     await sandboxes.connect("s", EndpointRequest(network="n"))
     await sandboxes.connect("t", EndpointRequest(network="n", ipv4=ADDRESS))
     result["network again"] = pings(s, "10.44.0.9") and pings(s, "10.44.0.1")
+    add_flows(ADDRESS)
     await sandboxes.remove("t")
     await controller.wait_for_deletes()
+    result["flows in the end"] = flows()
     result["network still"] = pings(s, "10.44.0.1")
     result["left in the end"] = len(leaving())
     return result
@@ -144,17 +167,18 @@ async def replied(controller: Controller) -> dict[str, Any]:
 
 async def killed(controller: Controller) -> dict[str, Any]:
     await furnish(controller)
+    add_flows(ADDRESS, *address_of(controller, "s"), *address_of(controller, "t"))
     await controller.sandboxes.disconnect("s", "n")
     await controller.sandboxes.remove("t")
     await controller.networks.remove("n")
     sh("ip link add other type bridge; ip link set other group 7")
-    json.dump({"waiting": sorted(link.kind for link in leaving())}, sys.stdout)
+    json.dump({"waiting": sorted(link.kind for link in leaving()), "flows": flows()}, sys.stdout)
     sys.stdout.flush()
     os._exit(0)
 
 
 async def started(controller: Controller) -> dict[str, Any]:
-    s = path_of(controller, "s")
+    s, flows_left = path_of(controller, "s"), flows()
     pairs = [link for link in leaving() if link.kind == "veth"]
     while leaving():
         await asyncio.sleep(0.02)
@@ -162,7 +186,8 @@ async def started(controller: Controller) -> dict[str, Any]:
     await controller.sandboxes.connect("s", EndpointRequest(network="n"))
     names = [endpoint.ifname for endpoint in controller.state.endpoints[controller.state.find_sandbox("s").id]]
     links = {link for link in sh("ip -o link | awk '{print $2}'").split() if link.startswith("veth")}
-    return {"pairs": len(pairs), "names": names, "works": pings(s, "10.44.0.1"), "links": len(links), "other": "other" in sh("ip link")}
+    works, other = pings(s, "10.44.0.1"), "other" in sh("ip link")
+    return {"pairs": len(pairs), "flows": flows_left, "names": names, "works": works, "links": len(links), "other": other}
 
 
 async def again(controller: Controller) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from netcore.kernel import apply as executor_module
 from netcore.kernel import rtnl_bodies as bodies
 from netcore.kernel.apply import Executor, _batches
 from netcore.kernel.deferred_deletes import DeferredDeletes
+from netcore.kernel.deferred_flows import DeferredFlows
 from netcore.kernel.guard import Guard
 from netcore.kernel.handlers import routing, sysctls
 from netcore.kernel.netlink import attr, nested
@@ -131,7 +132,7 @@ class Kernel:
 def kernel(monkeypatch):
     made = Kernel()
     monkeypatch.setattr(executor_module, "NetlinkSessions", made)
-    monkeypatch.setattr(Executor, "forget", lambda *_: None)
+    monkeypatch.setattr(DeferredFlows, "forget", lambda *_: None)
     return made
 
 
@@ -145,7 +146,7 @@ def written(monkeypatch):
 @pytest.fixture
 def forgotten(monkeypatch):
     flows = []
-    monkeypatch.setattr(Executor, "forget", lambda _, forgotten: flows.append(forgotten))
+    monkeypatch.setattr(DeferredFlows, "forget", lambda _, forgotten: flows.append(forgotten))
     return flows
 
 
@@ -396,9 +397,24 @@ def test_flows_are_forgotten_later_when_a_port_is_published(kernel, forgotten):
 
 
 def test_flows_are_forgotten_when_no_element_can_begin_them_anew(kernel, monkeypatch):
-    monkeypatch.setattr(Executor, "forget", lambda *_: kernel.calls.append(("flows", [])))
+    monkeypatch.setattr(DeferredFlows, "forget", lambda *_: kernel.calls.append(("flows", [])))
     executor().remove(diff(ENDPOINT, ()), "endpoint")
     assert [name for name, _ in kernel.calls[-2:]] == ["nftables", "flows"]
+
+
+def test_flows_of_addresses_that_rest_are_forgotten_later_or_before_somebody_has_them(kernel, monkeypatch):
+    monkeypatch.setattr(DeferredFlows, "forget", lambda _, flows: kernel.calls.append(("flows", [*flows.addresses, *flows.ports])))
+    later = []
+    tried = executor(lambda delay, body: later.append(body))
+    steps = [*diff([Element(set=DNAT_ANY[4], fields=("tcp", 80), data=(GATEWAY, 80))], ()), *diff(ENDPOINT, ())]
+    tried.remove(steps, "endpoint", addresses_rest=True)
+    # What leads elsewhere or nowhere from now on is not told from what begins anew.
+    assert kernel.calls[-1] == ("flows", [(4, "tcp", 80)])
+    kernel.calls.clear()
+    tried.apply(diff((), [*ELEMENTS, UP]))
+    assert [name for name, _ in kernel.calls] == ["flows", "nftables", "s"]
+    later[-1]()
+    assert [name for name, _ in kernel.calls].count("flows") == 1
 
 
 def test_replaced_bridge_is_taken_as_it_is(kernel):

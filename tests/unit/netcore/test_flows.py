@@ -6,7 +6,7 @@ import pytest
 
 from netcore.desired.diff import Step, diff
 from netcore.desired.firewall import DNAT, DNAT_ANY, OPEN, PORTS, SOURCE, TARGET6
-from netcore.desired.flows import Flows, stale_flows
+from netcore.desired.flows import Flows, addresses_brought, stale_flows
 from netcore.desired.objects import Element, LinkUp
 
 FOUR, SIX = ip_address("10.0.0.2"), ip_address("fd00::2")
@@ -37,6 +37,21 @@ def test_ports_are_forgotten_when_they_are_published_moved_or_unpublished():
     one, two = (Element(set=DNAT_ANY[4], fields=("tcp", 80), data=(FOUR, port)) for port in (8080, 8081))
     expected = Flows(ports=frozenset({(4, "tcp", 80)}))
     assert stale_flows([Step(None, one)]) == stale_flows([Step(one, two)]) == stale_flows([Step(one, None)]) == expected
+
+
+def test_a_port_that_led_to_an_address_that_went_takes_no_look_of_its_own():
+    gone, published = bound(SOURCE[4], FOUR), Element(set=DNAT_ANY[4], fields=("tcp", 80), data=(FOUR, 8080))
+    assert stale_flows(diff([published, gone], ())) == Flows(addresses=frozenset({FOUR}))
+    # It leads elsewhere from now on, or what it leads to stays.
+    other = Element(set=DNAT_ANY[4], fields=("tcp", 80), data=(ip_address("10.0.0.3"), 8080))
+    assert stale_flows([Step(gone, None), Step(published, other)]).ports == {(4, "tcp", 80)}
+    assert stale_flows([Step(gone, None), Step(other, None)]).ports == {(4, "tcp", 80)}
+
+
+def test_addresses_that_are_brought():
+    steps = [*diff((), [bound(SOURCE[4], FOUR), LINK]), Step(bound(TARGET6, SIX), None)]
+    assert addresses_brought(steps) == {FOUR}
+    assert addresses_brought([Step(bound(SOURCE[4], FOUR), bound(SOURCE[4], FOUR))]) == {FOUR}
 
 
 def test_ports_of_one_host_address_and_of_ipv6():

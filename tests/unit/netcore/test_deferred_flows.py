@@ -1,0 +1,89 @@
+"""Flows that are forgotten behind the reply: together, before anybody else has their addresses, and never twice."""
+
+import threading
+from ipaddress import ip_address
+
+import pytest
+
+from netcore.desired.flows import Flows
+from netcore.kernel.deferred_flows import DeferredFlows
+
+ONE, TWO, OTHER = (ip_address(f"10.0.0.{last}") for last in (2, 3, 4))
+
+
+def of(*addresses):
+    return Flows(addresses=frozenset(addresses))
+
+
+class Tried(DeferredFlows):
+    """Notes what is forgotten, and when. *during*: is called while flows are forgotten."""
+
+    def __init__(self, during=lambda: None):
+        self.timers = []
+        self.forgotten = []
+        self.during = during
+        super().__init__(lambda delay, body: self.timers.append(body), None)
+
+    def forget(self, flows):
+        self.during()
+        self.forgotten.append(flows)
+
+
+def test_what_comes_together_is_forgotten_together():
+    tried = Tried()
+    tried.put(of(ONE))
+    tried.put(of(TWO) | Flows(ports=frozenset({(4, "tcp", 80)})))
+    assert tried.forgotten == []
+    (timer,) = tried.timers
+    timer()
+    assert tried.forgotten == [Flows(addresses=frozenset({ONE, TWO}), ports=frozenset({(4, "tcp", 80)}))]
+    tried.put(of(ONE))
+    assert len(tried.timers) == 2
+
+
+def test_who_has_an_address_again_does_not_wait_for_the_timer():
+    tried = Tried()
+    tried.put(of(ONE, TWO))
+    tried.settle({OTHER})
+    assert tried.forgotten == []
+    tried.settle({OTHER, TWO})
+    assert tried.forgotten == [of(ONE, TWO)]
+    tried.settle({ONE})
+    tried.timers[0]()
+    assert tried.forgotten == [of(ONE, TWO)]
+
+
+def test_who_has_an_address_again_waits_for_flows_that_are_being_forgotten():
+    begun, may_end = threading.Event(), threading.Event()
+
+    def during():
+        begun.set()
+        may_end.wait(60)
+
+    tried = Tried(during)
+    tried.put(of(ONE))
+    timer = threading.Thread(target=tried.timers[0])
+    timer.start()
+    begun.wait(60)
+    # Nobody waits for what others had.
+    tried.settle({OTHER})
+    settled = []
+    waiting = threading.Thread(target=lambda: settled.append(tried.settle({ONE}) or list(tried.forgotten)))
+    waiting.start()
+    may_end.set()
+    for thread in (timer, waiting):
+        thread.join(60)
+    assert settled == [[of(ONE)]]
+
+
+def test_a_failure_leaves_nothing_that_others_wait_for():
+    tried = Tried()
+    tried.during = lambda: 1 / 0
+    tried.put(of(ONE))
+    with pytest.raises(ZeroDivisionError):
+        tried.finish()
+    tried.settle({ONE})
+    tried.during = lambda: None
+    tried.put(of(TWO))
+    tried.finish()
+    assert tried.forgotten == [of(TWO)]
