@@ -11,6 +11,9 @@ from typing import Protocol
 _TICKS = 100.0
 """Ticks in a second."""
 
+_STOOD_STILL = 10
+"""Ticks between two runs after which the process stood still: stopped, or kept from a processor."""
+
 
 class Waiting(Protocol):
     """What must be called at its deadline."""
@@ -24,7 +27,11 @@ Bucket = dict[Waiting, None]
 
 
 class Deadlines:
-    """Calls each `Waiting` once, at its deadline or a hundredth of a second later."""
+    """Calls each `Waiting` once, at its deadline or a hundredth of a second later.
+
+    When the process stood still what came meanwhile is read first, so nobody is called for an answer that is there: the loop
+    looks at its timers before it looks at sockets.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
         self._loop = loop
@@ -32,6 +39,7 @@ class Deadlines:
         self._buckets: dict[int, Bucket] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._tick = self._newest = 0
+        self._is_put_off = False
 
     def add(self, waiting: Waiting, deadline: float, now: float) -> Bucket:
         """Call *waiting* at *deadline*, unless it is taken out of the bucket returned."""
@@ -57,7 +65,12 @@ class Deadlines:
         return bucket
 
     def _run(self) -> None:
-        before, self._tick = self._tick, int(self._clock() * _TICKS)
+        now = int(self._clock() * _TICKS)
+        self._is_put_off = not self._is_put_off and now - self._tick > _STOOD_STILL
+        if self._is_put_off:
+            self._timer = self._loop.call_later(1 / _TICKS, self._run)
+            return
+        before, self._tick = self._tick, now
         for tick in range(before + 1, self._tick + 1):
             bucket = self._buckets.pop(tick, None)
             for waiting in list(bucket or ()):

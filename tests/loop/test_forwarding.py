@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 import subprocess
+import time
 from ipaddress import ip_network
 
 import dns.edns
@@ -60,6 +61,20 @@ def patient(monkeypatch):
     """Nobody is asked once more because an answer is late: how busy the machine is does not count."""
     for name in LATE:
         monkeypatch.setattr(limits, name, 1000.0)
+
+
+@pytest.mark.timed
+async def test_an_answer_that_came_while_the_process_stood_still_is_no_failure(serve, patient, monkeypatch):
+    monkeypatch.setattr(limits, "BUDGET", 2.0)
+
+    def stand_still(octets):
+        # Not for a probe for loops, which comes before.
+        if b"\1a\4test" in octets.lower():
+            time.sleep(2.5)
+
+    # The answer is on its way then, and the time for it is over before it is read.
+    served = await serve(Scripted(answering(), stand_still))
+    assert (await served.ask("a.test")).rcode() == dns.rcode.NOERROR
 
 
 # --- cache ----------------------------------------------------------------------------------------------------------
