@@ -382,12 +382,13 @@ def test_what_ends_while_no_daemon_is_there_is_known_to_the_next_one(lab):
 def reboot(lab):
     """Take away what a reboot does: processes, links, namespaces, rules, /run, and the boot id."""
     lab.shell("echo 00000000-0000-0000-0000-000000000001 > /run/boot_id; mount --bind /run/boot_id /proc/sys/kernel/random/boot_id")
-    # First the daemon, which sees nobody else end. Those that are started while others end are killed, too.
+    # First the daemon, and then nobody moves: nobody sees another one end. Those that were started meanwhile are killed, too.
     lab.stop_daemon(signal.SIGKILL)
     while members := set(lab._members()) - {lab.pid}:
-        for pid in members:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in members:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
     lab.shell("for n in /run/netns/berth-*; do umount $n; rm $n; done; rm -rf /run/berth")
     lab.shell("ip link del $(ip -o link show type bridge | cut -d: -f2 | tr -d ' '); nft flush ruleset; true")
 
