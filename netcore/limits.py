@@ -107,8 +107,8 @@ PROXY_DATAGRAMS = 64
 PROXY_UNANSWERED = 8
 """Datagrams of a UDP client that are kept until the first answer, for the sandbox's other family if the first one refuses them."""
 
-FORGET_FLOWS_AFTER = 0.05
-"""Seconds from an operation until the flows that it led astray are forgotten; new ones are right at once."""
+FORGET_PORTS_AFTER, FORGET_ADDRESSES_AFTER = 0.05, 0.5
+"""Seconds from an operation until the flows are forgotten to ports that lead elsewhere now, and of addresses that rest."""
 
 LINKS_IN_A_DELETE = 16
 """Pairs that are deleted together: for a part of that time nobody else can change a link (2 take 17 ms in all, 50 take 29)."""

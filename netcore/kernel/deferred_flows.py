@@ -30,12 +30,16 @@ class DeferredFlows:
         self._in_work = Flows()
 
     def put(self, flows: Flows) -> None:
-        """Have *flows* forgotten soon, together with those that come meanwhile."""
+        """Have *flows* forgotten soon, together with those that come meanwhile: many take one look at all flows."""
+        delays = []
         with self._lock:
-            is_first = not self._waiting
+            if flows.ports and not self._waiting.ports:
+                delays.append(limits.FORGET_PORTS_AFTER)
+            if flows.addresses and not self._waiting.addresses:
+                delays.append(limits.FORGET_ADDRESSES_AFTER)
             self._waiting |= flows
-        if is_first:
-            self._later(limits.FORGET_FLOWS_AFTER, self.finish)
+        if delays:
+            self._later(min(delays), self.finish)
 
     def settle(self, addresses: Set[IPAddress]) -> None:
         """Return when no flow of *addresses* is to be forgotten any more: somebody has them from now on."""

@@ -5,6 +5,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from netcore import limits
 from netcore.desired.flows import Flows
 from netcore.kernel.deferred_flows import DeferredFlows
 
@@ -20,9 +21,14 @@ class Tried(DeferredFlows):
 
     def __init__(self, during=lambda: None):
         self.timers = []
+        self.delays = []
         self.forgotten = []
         self.during = during
-        super().__init__(lambda delay, body: self.timers.append(body), None)
+        super().__init__(self.later, None)
+
+    def later(self, delay, body):
+        self.delays.append(delay)
+        self.timers.append(body)
 
     def forget(self, flows):
         self.during()
@@ -32,13 +38,28 @@ class Tried(DeferredFlows):
 def test_what_comes_together_is_forgotten_together():
     tried = Tried()
     tried.put(of(ONE))
-    tried.put(of(TWO) | Flows(ports=frozenset({(4, "tcp", 80)})))
+    tried.put(of(TWO))
     assert tried.forgotten == []
     (timer,) = tried.timers
     timer()
-    assert tried.forgotten == [Flows(addresses=frozenset({ONE, TWO}), ports=frozenset({(4, "tcp", 80)}))]
+    assert tried.forgotten == [of(ONE, TWO)]
     tried.put(of(ONE))
     assert len(tried.timers) == 2
+
+
+def test_ports_do_not_wait_as_long_as_addresses():
+    tried, port = Tried(), Flows(ports=frozenset({(4, "tcp", 80)}))
+    tried.put(of(ONE))
+    tried.put(port)
+    tried.put(port | of(TWO))
+    assert tried.delays == [limits.FORGET_ADDRESSES_AFTER, limits.FORGET_PORTS_AFTER]
+    tried.timers[1]()
+    assert tried.forgotten == [port | of(ONE, TWO)]
+    # Nobody has put anything in since.
+    tried.timers[0]()
+    tried.put(port | of(ONE))
+    assert tried.forgotten == [port | of(ONE, TWO)]
+    assert tried.delays[2:] == [limits.FORGET_PORTS_AFTER]
 
 
 def test_who_has_an_address_again_does_not_wait_for_the_timer():
