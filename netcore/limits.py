@@ -107,7 +107,7 @@ PROXY_DATAGRAMS = 64
 PROXY_UNANSWERED = 8
 """Datagrams of a UDP client that are kept until the first answer, for the sandbox's other family if the first one refuses them."""
 
-FORGET_PORTS_AFTER, FORGET_ADDRESSES_AFTER = 0.05, 0.5
+FORGET_PORTS_AFTER, FORGET_ADDRESSES_AFTER = 0.05, 0.25
 """Seconds from an operation until the flows are forgotten to ports that lead elsewhere now, and of addresses that rest."""
 
 LINKS_IN_A_DELETE = 16

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from netcore.desired.diff import Step
 from netcore.desired.firewall import DNAT, DNAT_ANY, SOURCE, TARGET6
-from netcore.desired.objects import Element
+from netcore.desired.objects import Address, Element
 from netcore.model import IPAddress
 
 _OWN_ADDRESSES = (SOURCE[4], TARGET6)
@@ -55,11 +55,14 @@ def stale_flows(steps: Iterable[Step]) -> Flows:
 
 
 def addresses_brought(steps: Iterable[Step]) -> set[IPAddress]:
-    """Return the addresses that endpoints have after *steps*, as far as these say so."""
+    """Return the addresses that endpoints and bridges have after *steps*, as far as these say so."""
     brought: set[IPAddress] = set()
     for step in steps:
-        if isinstance(step.after, Element) and step.after.set in _OWN_ADDRESSES:
-            brought |= _own_address(step.after)
+        match step.after:
+            case Address(interface=interface):
+                brought.add(interface.ip)
+            case Element() as element if element.set in _OWN_ADDRESSES:
+                brought |= _own_address(element)
     return brought
 
 

@@ -1,13 +1,13 @@
 """Which connections must be forgotten, of all that steps do."""
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 
 import pytest
 
 from netcore.desired.diff import Step, diff
 from netcore.desired.firewall import DNAT, DNAT_ANY, OPEN, PORTS, SOURCE, TARGET6
 from netcore.desired.flows import Flows, addresses_brought, stale_flows
-from netcore.desired.objects import Element, LinkUp
+from netcore.desired.objects import HOST, Address, Element, LinkUp
 
 FOUR, SIX = ip_address("10.0.0.2"), ip_address("fd00::2")
 MAC = "02:42:0a:00:00:02"
@@ -52,6 +52,9 @@ def test_addresses_that_are_brought():
     steps = [*diff((), [bound(SOURCE[4], FOUR), LINK]), Step(bound(TARGET6, SIX), None)]
     assert addresses_brought(steps) == {FOUR}
     assert addresses_brought([Step(bound(SOURCE[4], FOUR), bound(SOURCE[4], FOUR))]) == {FOUR}
+    gateway = Address(sandbox_id=HOST, ifname="br0", interface=ip_interface("10.0.0.2/24"))
+    assert addresses_brought([Step(None, gateway)]) == {FOUR}
+    assert not addresses_brought([Step(gateway, None)])
 
 
 def test_ports_of_one_host_address_and_of_ipv6():
