@@ -108,7 +108,7 @@ PROXY_UNANSWERED = 8
 """Datagrams of a UDP client that are kept until the first answer, for the sandbox's other family if the first one refuses them."""
 
 FORGET_PORTS_AFTER, FORGET_ADDRESSES_AFTER = 0.05, 0.25
-"""Seconds from an operation until the flows are forgotten to ports that lead elsewhere now, and of addresses that rest."""
+"""Seconds from an operation until flows are forgotten: those to ports that lead elsewhere now; those of addresses that rest."""
 
 LINKS_IN_A_DELETE = 16
 """Pairs that are deleted together: for a part of that time nobody else can change a link (2 take 17 ms in all, 50 take 29)."""

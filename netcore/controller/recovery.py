@@ -26,7 +26,7 @@ from netcore.kernel import netns, process
 from netcore.kernel.apply import Attempted
 from netcore.kernel.inventory import NamespaceInventory
 from netcore.kernel.observe import observe
-from netcore.model import Endpoint, Network, Sandbox, SandboxId
+from netcore.model import Endpoint, IPAddress, Network, NetworkId, Sandbox, SandboxId
 from netcore.plan import leftovers, plans, published_ports
 from netcore.plan.host_state import SandboxState
 from netcore.store.records import EndpointsRecord, Everything, Records, SandboxRecord
@@ -106,8 +106,11 @@ async def restore(controller: Controller, records: Records, recalled: Recalled, 
     await _restore_sandboxes(controller, records, recalled, left)
     await _drop_unused_overlays(controller, records)
     await _withdraw(controller, recalled, before)
-    await _restore_quarantined_addresses(controller, records, everything, now)
-    await _bring(controller, recalled.objects, left, host, _flows_left(controller, left, everything))
+    over = _restore_quarantined_addresses(controller, everything, now)
+    await _bring(controller, recalled.objects, left, host, _flows_left(left, everything))
+    if over:
+        # Only now: until their flows are forgotten, these records tell of them.
+        await records.drop_quarantined(over)
     await _restore_uplinks(controller, everything)
     await _forget(controller, records, left)
     if everything.pins and not everything.unreadable:
@@ -316,7 +319,8 @@ async def _drop_unused_overlays(controller: Controller, records: Records) -> Non
             await _drop_network(controller, records, network)
 
 
-async def _restore_quarantined_addresses(controller: Controller, records: Records, everything: Everything, now: float) -> None:
+def _restore_quarantined_addresses(controller: Controller, everything: Everything, now: float) -> list[tuple[NetworkId, IPAddress]]:
+    """Have the addresses rest that still must; return those whose time is over."""
     aside = {one.id for one in controller.set_aside.all("network")}
     over = []
     for network_id, address, until in everything.quarantined:
@@ -324,8 +328,7 @@ async def _restore_quarantined_addresses(controller: Controller, records: Record
             controller.parts.addresses.local.quarantine(network_id, address, until)
         elif until <= now or network_id not in aside:
             over.append((network_id, address))
-    if over:
-        await records.drop_quarantined(over)
+    return over
 
 
 async def _restore_uplinks(controller: Controller, everything: Everything) -> None:
@@ -336,11 +339,15 @@ async def _restore_uplinks(controller: Controller, everything: Everything) -> No
         log.error("this host's links are not as networks need them reason=%s", error)
 
 
-def _flows_left(controller: Controller, left: _Leftovers, everything: Everything) -> Flows:
-    """Return the flows that the last run may have left: of addresses that went last, and of what is left over."""
+def _flows_left(left: _Leftovers, everything: Everything) -> Flows:
+    """Return the flows that the last run may have left: of addresses that went last, and of what is left over.
+
+    An address that rested may be somebody's again, also of a sandbox or network that could not be restored.
+    """
     last = max((until for _, _, until in everything.quarantined), default=0.0) - limits.ADDRESS_QUARANTINE
-    used = {address for endpoints in controller.state.endpoints.values() for endpoint in endpoints for address in endpoint.addresses()}
     resting = {address for _, address, until in everything.quarantined if until >= last}
+    used = {address for _, record in everything.sandboxes for endpoint in record.endpoints for address in endpoint.addresses()}
+    used |= {pool.gateway for record in everything.networks for pool in record.network.pools if pool.gateway is not None}
     return stale_flows(left.steps) | Flows(addresses=frozenset(resting - used))
 
 

@@ -67,17 +67,19 @@ class Executor:
 
     def close(self) -> None:
         """Delete what was to be deleted later, and close the sockets that are kept between runs. Blocking."""
-        self._deferred_flows.finish()
+        self._deferred_flows.close()
         self.deferred_deletes.close()
         self._host_sockets.close()
 
     def finish(self) -> None:
         """Do at once all that operations have left for later; KernelError if a link stays."""
-        self._deferred_flows.finish()
-        self.deferred_deletes.finish()
+        try:
+            self.deferred_deletes.finish()
+        finally:
+            self._deferred_flows.finish()
 
     def forget(self, flows: Flows) -> None:
-        """Have the host forget *flows*."""
+        """Have the host forget *flows* now; what fails is logged, and tried again."""
         self._deferred_flows.forget(flows)
 
     def write_tables(self, desired: Iterable[KernelObject], openings: Sequence[TimedElement] = ()) -> None:
@@ -114,9 +116,13 @@ class Executor:
             self._undo(done, error)
             raise
         flows = stale_flows(done)
-        if flows:
+        gone = flows.addresses - addresses_brought(done)
+        if gone:
+            # No record says yet that they rest.
+            self.forget(Flows(addresses=gone))
+        if flows.ports:
             # New flows are right already.
-            self._deferred_flows.put(flows)
+            self._deferred_flows.put(Flows(ports=flows.ports))
 
     def remove(self, steps: Sequence[Step], target: str, *, ending: SandboxId | None = None, addresses_rest: bool = False) -> list[Step]:
         """Carry out *steps* without stopping at an error; raise TeardownFailed with all of them at the end.

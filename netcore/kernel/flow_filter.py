@@ -121,6 +121,7 @@ def _samples(family: int) -> list[_Sample]:
         _Sample(b, c, c, b, 7, "udp", _WANTED_PORT),
         _Sample(b, c, c, b, 8, "tcp", _WANTED_PORT),
         _Sample(c, b, b, c, 9, "udp", _WANTED_PORT, zone=7),
+        _Sample(b, a, c, b, 10, "udp", _OTHER_PORT),
     ]
 
 

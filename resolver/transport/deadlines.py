@@ -29,7 +29,7 @@ Bucket = dict[Waiting, None]
 class Deadlines:
     """Calls each `Waiting` once, at its deadline or a hundredth of a second later.
 
-    When the process stood still what came meanwhile is read first, so nobody is called for an answer that is there: the loop
+    When the process stood still, what came meanwhile is read first, so nobody is called for an answer that is there: uvloop
     looks at its timers before it looks at sockets.
     """
 

@@ -2,6 +2,7 @@
 
 import errno
 from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 
 import pytest
@@ -132,7 +133,7 @@ class Kernel:
 def kernel(monkeypatch):
     made = Kernel()
     monkeypatch.setattr(executor_module, "NetlinkSessions", made)
-    monkeypatch.setattr(DeferredFlows, "forget", lambda *_: None)
+    monkeypatch.setattr(DeferredFlows, "flush", lambda *_: None)
     return made
 
 
@@ -146,7 +147,7 @@ def written(monkeypatch):
 @pytest.fixture
 def forgotten(monkeypatch):
     flows = []
-    monkeypatch.setattr(DeferredFlows, "forget", lambda _, forgotten: flows.append(forgotten))
+    monkeypatch.setattr(DeferredFlows, "flush", lambda _, forgotten: flows.append(forgotten))
     return flows
 
 
@@ -397,13 +398,13 @@ def test_flows_are_forgotten_later_when_a_port_is_published(kernel, forgotten):
 
 
 def test_flows_are_forgotten_when_no_element_can_begin_them_anew(kernel, monkeypatch):
-    monkeypatch.setattr(DeferredFlows, "forget", lambda *_: kernel.calls.append(("flows", [])))
+    monkeypatch.setattr(DeferredFlows, "flush", lambda *_: kernel.calls.append(("flows", [])))
     executor().remove(diff(ENDPOINT, ()), "endpoint")
     assert [name for name, _ in kernel.calls[-2:]] == ["nftables", "flows"]
 
 
 def test_flows_of_addresses_that_rest_are_forgotten_later_or_before_somebody_has_them(kernel, monkeypatch):
-    monkeypatch.setattr(DeferredFlows, "forget", lambda _, flows: kernel.calls.append(("flows", [*flows.addresses, *flows.ports])))
+    monkeypatch.setattr(DeferredFlows, "flush", lambda _, flows: kernel.calls.append(("flows", [*flows.addresses, *flows.ports])))
     later = []
     tried = executor(lambda delay, body: later.append(body))
     steps = [*diff([Element(set=DNAT_ANY[4], fields=("tcp", 80), data=(GATEWAY, 80))], ()), *diff(ENDPOINT, ())]
@@ -415,6 +416,16 @@ def test_flows_of_addresses_that_rest_are_forgotten_later_or_before_somebody_has
     assert [name for name, _ in kernel.calls] == ["flows", "nftables", "s"]
     later[-1]()
     assert [name for name, _ in kernel.calls].count("flows") == 1
+
+
+def test_flows_of_addresses_that_no_record_has_rest_are_forgotten_at_once(kernel, forgotten):
+    bound = ELEMENTS[1]
+    tried = executor()
+    # The same address behind another port keeps its flows.
+    tried.apply([Step(bound, None), Step(None, replace(bound, fields=("v1", *bound.fields[1:])))])
+    assert forgotten == []
+    tried.apply([Step(bound, None)])
+    assert [flows.addresses for flows in forgotten] == [{ip_address("10.0.0.2")}]
 
 
 def test_replaced_bridge_is_taken_as_it_is(kernel):

@@ -30,7 +30,7 @@ class Tried(DeferredFlows):
         self.delays.append(delay)
         self.timers.append(body)
 
-    def forget(self, flows):
+    def flush(self, flows):
         self.during()
         self.forgotten.append(flows)
 
@@ -97,14 +97,33 @@ def test_who_has_an_address_again_waits_for_flows_that_are_being_forgotten():
     assert settled == [[of(ONE)]]
 
 
-def test_a_failure_leaves_nothing_that_others_wait_for():
-    tried = Tried()
-    tried.during = lambda: 1 / 0
+def refuse():
+    raise OSError(24, "Too many open files")
+
+
+def test_what_fails_is_tried_again_and_keeps_others_from_the_address(caplog):
+    tried = Tried(refuse)
     tried.put(of(ONE))
-    with pytest.raises(ZeroDivisionError):
-        tried.finish()
-    tried.settle({ONE})
-    tried.during = lambda: None
+    tried.timers[0]()
+    assert "not forgotten yet" in caplog.text
+    for _ in range(2):
+        with pytest.raises(OSError, match="Too many open files"):
+            tried.settle({ONE})
     tried.put(of(TWO))
-    tried.finish()
+    tried.during = lambda: None
+    tried.timers[1]()
+    assert tried.forgotten == [of(ONE, TWO)]
+    assert tried.delays == [limits.FORGET_ADDRESSES_AFTER, limits.DELETE_RETRY]
+
+
+def test_what_could_not_be_forgotten_at_once_waits():
+    tried = Tried()
+    tried.put(of(ONE))
+    tried.forget(of(TWO))
     assert tried.forgotten == [of(TWO)]
+    tried.during = refuse
+    tried.forget(of(OTHER))
+    assert tried.delays[1:] == [limits.DELETE_RETRY]
+    tried.during = lambda: None
+    tried.close()
+    assert tried.forgotten == [of(TWO), of(ONE, OTHER)]
