@@ -115,7 +115,7 @@ class RecordingExecutor:
     def take_back(self, done) -> None:
         self.remove(diff([s.after for s in done if s.after], [s.before for s in done if s.before]), "undo")
 
-    def remove(self, steps, target: str, *, ending: str | None = None) -> list[Any]:
+    def remove(self, steps, target: str, *, ending: str | None = None, addresses_rest: bool = False) -> list[Any]:
         reasons = []
         for step in steps:
             try:
