@@ -16,6 +16,8 @@ _PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 _FAMILY = {"iptables": "ip", "ip6tables": "ip6", "iptables-legacy": "ip", "ip6tables-legacy": "ip6"}
 _TRUSTED = "--zone=trusted"
 _NUMBER = {"INPUT": 1, "FORWARD": 2}
+_UNKNOWN = (None, 4)
+"""Exit statuses that say nothing about the rule: it did not end by itself, or (iptables) somebody else has the tables locked."""
 
 
 def look(host_sockets: HostSockets) -> Seen:
@@ -60,17 +62,22 @@ def put(rules: Iterable[Measure]) -> list[str]:
     return problems
 
 
-def withdraw(rules: Iterable[Measure]) -> None:
-    """Remove *rules* of ours. One that is gone already is no error."""
+def withdraw(rules: Iterable[Measure]) -> frozenset[Measure]:
+    """Remove *rules* of ours; return those that may still be there. One that is gone already is no error."""
+    stayed: set[Measure] = set()
     for measure in rules:
         match measure:
             case DockerRule():
-                while _run(measure.program, measure.arguments("-D")) is not None:
+                while (status := _end(measure.program, measure.arguments("-D"))) == 0:
                     continue
+                if status in _UNKNOWN:
+                    stayed.add(measure)
             case FirewalldZone():
-                _run("firewall-cmd", [_TRUSTED, f"--remove-interface={measure.bridge}"])
+                if _end("firewall-cmd", [_TRUSTED, f"--remove-interface={measure.bridge}"]) in _UNKNOWN:
+                    stayed.add(measure)
             case Missing():
                 continue
+    return frozenset(stayed)
 
 
 def _legacy_programs() -> list[str]:
@@ -96,12 +103,22 @@ def _legacy_chains(program: str, listed: Iterable[str]) -> list[Chain]:
 
 def _run(program: str, arguments: list[str]) -> str | None:
     """Return the output of *program*, None if it fails or is not installed."""
+    done = _call(program, arguments)
+    return None if done is None or done.returncode else done.stdout
+
+
+def _end(program: str, arguments: list[str]) -> int | None:
+    """Return the exit status of *program*, None if it did not end by itself."""
+    done = _call(program, arguments)
+    return None if done is None or done.returncode < 0 else done.returncode
+
+
+def _call(program: str, arguments: list[str]) -> subprocess.CompletedProcess[str] | None:
     path = shutil.which(program, path=_PATH)
     if path is None:
         return None
     wait = ["-w", "5"] if "tables" in program else []
     try:
-        done = subprocess.run([path, *wait, *arguments], capture_output=True, text=True, timeout=15, check=False)
+        return subprocess.run([path, *wait, *arguments], capture_output=True, text=True, timeout=15, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout if done.returncode == 0 else None

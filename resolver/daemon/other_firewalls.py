@@ -59,11 +59,11 @@ class OtherFirewalls:
     async def check(self, *, anew: bool = False) -> None:
         """Put our rules where they belong, after a look at the other firewalls if those may have changed. A new problem is logged once.
 
-        *anew*: look whatever was seen before. What is superfluous is taken away behind the reply.
+        *anew*: look whatever was seen before. What is superfluous is taken away behind the reply, and waited for only by what
+        needs to know: a look, or a rule that is to be put in again.
         """
         if not self._enabled:
             return
-        await self._until_left()
         bridges = tuple(self._bridges())
         seen = await self._look(anew=anew) if bridges else Seen()
         wanted = measures(seen, bridges)
@@ -73,7 +73,7 @@ class OtherFirewalls:
         if superfluous:
             if self._seen is not None:
                 self._seen = replace(self._seen, in_place=self._seen.in_place - superfluous)
-            self._leaving = asyncio.create_task(self._leave(superfluous))
+            self._leaving = asyncio.create_task(self._leave(superfluous, self._leaving))
         problems = (*failed, *(str(measure) for measure in wanted if isinstance(measure, Missing)))
         for problem in problems:
             if problem not in self._problems:
@@ -85,6 +85,7 @@ class OtherFirewalls:
         if seen is None or anew or has_changed:
             # What changed is told once: if this is cancelled, nothing is remembered.
             self._seen = None
+            await self._until_left()
             self._seen = seen = await self._run_blocking(lambda: other_firewalls.look(self._sockets))
         return seen
 
@@ -93,6 +94,7 @@ class OtherFirewalls:
         if not lacking:
             return []
         self._seen = None
+        await self._until_left()
         failed = await self._run_blocking(lambda: other_firewalls.put(lacking))
         if not failed:
             self._seen = replace(seen, in_place=seen.in_place.union(lacking))
@@ -107,8 +109,16 @@ class OtherFirewalls:
                 return True
         return self._commits.came() or other_firewalls.is_silent()
 
-    async def _leave(self, superfluous: frozenset[Measure]) -> None:
-        await self._run_blocking(lambda: other_firewalls.withdraw(superfluous))
+    async def _leave(self, superfluous: frozenset[Measure], earlier: asyncio.Task[None] | None = None) -> None:
+        """Take rules away when *earlier* has; the next check tries again with those that may have stayed."""
+        if earlier is not None:
+            await asyncio.wait([earlier])
+        stayed = await self._run_blocking(lambda: other_firewalls.withdraw(superfluous))
+        if stayed:
+            self._applied |= stayed
+            self._seen = None
+        for rule in stayed:
+            log.warning("a rule of ours in another firewall could not be removed, tried again rule=%s", rule)
 
     async def _until_left(self) -> None:
         if self._leaving is not None:

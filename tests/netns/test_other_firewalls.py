@@ -60,6 +60,24 @@ look()
 other_firewalls.withdraw([DockerRule("iptables-legacy")])
 look()
 """
+_WITHDRAW = """
+rule = DockerRule("iptables")
+def withdraw():
+    print(len(other_firewalls.withdraw([rule])), subprocess.run(["/usr/sbin/iptables", "-S"], capture_output=True).stdout.count(b"berth"))
+
+def stub(text):
+    sh(f"printf '#!/bin/sh\\\\n{text}\\\\n' > /usr/local/sbin/iptables; chmod +x /usr/local/sbin/iptables")
+
+withdraw()
+sh("mount -t tmpfs tmpfs /usr/local/sbin; iptables -N DOCKER-USER")
+withdraw()
+other_firewalls.put([rule, rule])
+for text in ("exit 4", "kill -9 $$"):
+    stub(text)
+    withdraw()
+sh("rm /usr/local/sbin/iptables")
+withdraw()
+"""
 
 
 @pytest.fixture
@@ -82,6 +100,14 @@ def test_a_look_asks_for_chains_once_and_runs_a_program_for_each_chain_of_docker
         [["dump", "get", "get"], checks, both, sorted(both)],
         [["dump", "get", "get"], checks[1:], both[1:], []],
     ]
+
+
+def test_what_could_not_be_withdrawn_is_said_and_what_is_gone_is_not(lab):
+    if shutil.which("iptables", path="/usr/sbin") is None:
+        pytest.skip("iptables is not installed")
+    # Without the chain; without the rule; locked by somebody; ended from outside; as it should be.
+    lines = lab.out(sys.executable, "-c", _BEGIN + _WITHDRAW).splitlines()
+    assert lines == ["0 0", "0 0", "1 2", "1 2", "0 0"]
 
 
 def test_of_changes_of_iptables_legacy_nobody_is_told(lab):

@@ -37,6 +37,7 @@ class Kernel:
 
     def __init__(self, monkeypatch):
         self.seen, self.failed, self.calls = Seen(), [], []
+        self.stays = frozenset()
         self.is_changed, self.is_silent, self.is_refused = False, False, False
         self.held = threading.Event()
         self.held.set()
@@ -56,6 +57,7 @@ class Kernel:
     def withdraw(self, rules):
         assert self.held.wait(10)
         self.calls.append(("withdraw", *rules))
+        return self.stays
 
     def subscribe(self):
         if self.is_refused:
@@ -219,6 +221,40 @@ async def test_the_last_network_does_not_wait_until_the_rule_is_gone_but_the_nex
     kernel.held.set()
     await again
     assert kernel.taken() == [("withdraw", RULE), ("look",), ("put", RULE)]
+
+
+async def test_who_needs_nothing_of_what_is_taken_away_does_not_wait_for_it(monkeypatch):
+    kernel = Kernel(monkeypatch)
+    others, known = firewalls(FRONT)
+    front, back = (FirewalldZone(network.bridge.bridge_name) for network in (FRONT, BACK))
+    kernel.seen = Seen(firewalld=True)
+    known.put(BACK)
+    await others.check()
+    kernel.held.clear()
+    for network in (FRONT, BACK):
+        known.drop(network.id)
+        # The network's own check may come behind one of a change that somebody saw.
+        for _ in range(2):
+            await others.check()
+    kernel.held.set()
+    await others.close()
+    assert kernel.taken() == [("look",), ("put", front, back), ("withdraw", front), ("withdraw", back), ("unsubscribe",)]
+
+
+async def test_what_could_not_be_taken_away_is_tried_again(monkeypatch, caplog):
+    kernel = Kernel(monkeypatch)
+    others, known = firewalls(FRONT)
+    kernel.seen = DOCKER
+    await others.check()
+    kernel.stays = frozenset({RULE})
+    known.drop(FRONT.id)
+    await others.check()
+    while len(caplog.records) < 1:
+        await asyncio.sleep(0)
+    kernel.stays = frozenset()
+    await others.check()
+    await others.close()
+    assert kernel.taken() == [("look",), ("put", RULE), ("withdraw", RULE), ("withdraw", RULE), ("unsubscribe",)]
 
 
 async def test_rule_is_withdrawn_at_an_idle_exit(monkeypatch):
