@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from ipaddress import ip_network
+from typing import NamedTuple
 
 from netcore import drivers
 from netcore.controller.settings import Settings
@@ -24,6 +24,7 @@ from netcore.kernel import host, namespace, netns, sysctl
 from netcore.kernel.host_changes import EVERY_LINK, HostChanges
 from netcore.kernel.rtnl import Link
 from netcore.model import IPAddress, IPNetwork, MadeLink, NetnsPath, Network, NetworkId, ParentOptions
+from netcore.parse.addresses import alone
 from netcore.plan import endpoint as plan_endpoint
 from netcore.plan.host_state import SandboxState
 from netcore.plan.known_networks import KnownNetworks
@@ -43,6 +44,16 @@ class _Look:
     ipv6: bool
     force_forwarding: bool
     outside: tuple[IPNetwork, ...]
+
+
+class _Classified(NamedTuple):
+    """What the routes of *snapshot* mean while the *links* that they are of, by index, and those of them that are *ours*, are these."""
+
+    snapshot: host.HostSnapshot
+    concerned: frozenset[int]
+    links: Mapping[int, HostLinkInfo] | None = None
+    ours: frozenset[str] = frozenset()
+    routes: HostRoutes = HostRoutes()
 
 
 class HostLook:
@@ -76,6 +87,7 @@ class HostLook:
         self._links_to_be: dict[NetworkId, str | None] = {}
         self._own = _OwnLinks(writer.state.indexes.known, self._links_to_be)
         self._touched: set[str] = {EVERY_LINK}
+        self._classified: _Classified | None = None
         self.changes = HostChanges()
 
     @contextmanager
@@ -157,20 +169,14 @@ class HostLook:
     async def constraints(self) -> HostConstraints:
         """Return what a new network must fit in, as of now."""
         await self.refresh()
-        snapshot, facts, own = self.changes.snapshot, self._writer.state.facts, self._own
-        assert snapshot is not None
-        # Only links that a route or an address is of: a host with a thousand sandboxes has a thousand others.
-        concerned = {index for index, _ in snapshot.addresses} | {route.link for route in snapshot.routes}
-        links = {index: snapshot.links[index] for index in concerned if index in snapshot.links}
-        # Links of ours that were made or removed since the look do not count.
-        routes = await self._workers.run(lambda: _classify(snapshot, links, own))
+        facts, routes = self._writer.state.facts, await self._routes()
         servers = [address for address in self._reserved() if not address.is_loopback]
         return HostConstraints(
             pools4=self._settings.pools4,
             pools6=self._settings.pools6,
-            reserved=[ip_network(address) for address in servers],
+            reserved=[alone(address) for address in servers],
             egress_mtu=routes.egress_mtu or _DEFAULT_MTU,
-            links=_LinksOfOthers(self.changes, own),
+            links=_LinksOfOthers(self.changes, self._own),
             ipv6=facts.ipv6,
             now=self._clock(),
             tunnel_overhead=70 if self._settings.vtep is not None and self._settings.vtep.version == 6 else 50,
@@ -178,6 +184,21 @@ class HostLook:
             egress=facts.egress,
             is_nest=bool(self._settings.edge),
         )
+
+    async def _routes(self) -> HostRoutes:
+        """Return what the routes of the last look mean. Links of ours that were made or removed since then do not count."""
+        snapshot, known = self.changes.snapshot, self._classified
+        assert snapshot is not None
+        if known is None or known.snapshot is not snapshot:
+            # Only links that a route or an address is of: a host with a thousand sandboxes has a thousand others.
+            concerned = frozenset((*(index for index, _ in snapshot.addresses), *(route.link for route in snapshot.routes)))
+            known = _Classified(snapshot, concerned)
+        links = _infos({index: snapshot.links[index] for index in known.concerned if index in snapshot.links})
+        ours = frozenset(link.name for link in links.values() if link.name in self._own)
+        if (links, ours) != (known.links, known.ours):
+            routes = await self._workers.run(lambda: _classify(snapshot, links, ours))
+            self._classified = known = _Classified(snapshot, known.concerned, links, ours, routes)
+        return known.routes
 
     def aliases(self) -> dict[str, str]:
         """Return link of the host → its alias, "" if it has none, as of the last look."""
@@ -273,7 +294,7 @@ def _addresses(snapshot: host.HostSnapshot, ours: Collection[str]) -> tuple[IPAd
 def _look(ours: Collection[str], settings: Settings, outside: Callable[[], tuple[IPNetwork, ...]]) -> _Look:
     """Look at the host's links, addresses, routes and rules, and at the sysctls of the links that traffic leaves by. Blocking."""
     snapshot = host.look()
-    routes = _classify(snapshot, snapshot.links, ours)
+    routes = _classify(snapshot, _infos(snapshot.links), ours)
     given = {*_underlay(snapshot, settings.vtep), *settings.uplinks}
     leaving = tuple(dict.fromkeys([*routes.uplinks, *sorted(given)]))
     one_family = {ifname: 4 for ifname in routes.uplinks4 if ifname not in {*routes.uplinks6, *given}}
@@ -284,14 +305,13 @@ def _look(ours: Collection[str], settings: Settings, outside: Callable[[], tuple
     return _Look(snapshot, leaving, one_family, sysctls, ipv6, force_forwarding, addresses)
 
 
-def _classify(snapshot: host.HostSnapshot, links: Mapping[int, Link], ours: Collection[str]) -> HostRoutes:
+def _infos(links: Mapping[int, Link]) -> dict[int, HostLinkInfo]:
+    return {index: HostLinkInfo(name=link.name, mtu=link.mtu, is_tunnel=link.is_tunnel) for index, link in links.items()}
+
+
+def _classify(snapshot: host.HostSnapshot, links: Mapping[int, HostLinkInfo], ours: Collection[str]) -> HostRoutes:
     """Return what the routes mean with the *links* that there are now. Pure, but takes its time with many routes."""
-    view = HostView(
-        links={index: HostLinkInfo(name=link.name, mtu=link.mtu, is_tunnel=link.is_tunnel) for index, link in links.items()},
-        addresses=snapshot.addresses,
-        routes=snapshot.routes,
-        tables=snapshot.tables,
-    )
+    view = HostView(links=links, addresses=snapshot.addresses, routes=snapshot.routes, tables=snapshot.tables)
     return host_routes.classify(view, ours)
 
 

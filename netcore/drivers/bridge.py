@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address, ip_interface
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from netcore import limits
@@ -46,6 +46,7 @@ from netcore.model import (
     Pool,
     RemoteEndpoint,
 )
+from netcore.parse.addresses import with_prefix
 from netcore.parse.host_access import host_access
 from netcore.parse.options import Option, address, address4, address6, boolean, link_name, one_of, stable_mac
 from netcore.parse.problems import Problems
@@ -215,11 +216,11 @@ class BridgeDriver(DriverDefaults):
         return not (network.internal and family == 4 and options.inhibit_ipv4)
 
     def network_objects(self, network: Network, facts: Facts, remotes: Iterable[RemoteEndpoint] = ()) -> tuple[KernelObject, ...]:
-        options, name = network.bridge, network.bridge.bridge_name
+        options, name, addresses = network.bridge, network.bridge.bridge_name, self.host_addresses(network)
         result: list[KernelObject] = [
             Bridge(name=name, mac=options.bridge_mac, mtu=network.common.mtu, tag=f"berth:{network.id}", reused=options.reuse_bridge)
         ]
-        result += [Address(sandbox_id=HOST, ifname=name, interface=interface) for interface in self.host_addresses(network)]
+        result += [Address(sandbox_id=HOST, ifname=name, interface=interface) for interface in addresses]
         result += _bridge_sysctls(network, facts)
         if not network.internal:
             result += _forwarding(network, facts)
@@ -227,8 +228,8 @@ class BridgeDriver(DriverDefaults):
             result.append(GuardedLink(ifname=name))
             result += firewall.network_elements(network)
             if facts.resolver_at_gateways:
-                result += firewall.resolver_elements(name, [interface.ip for interface in self.host_addresses(network)])
-            result += host_rules.network_elements(network, self.host_addresses(network))
+                result += firewall.resolver_elements(name, [interface.ip for interface in addresses])
+            result += host_rules.network_elements(network, addresses)
         return tuple(result)
 
     def endpoint_objects(self, network: Network, endpoint: Endpoint, facts: Facts, *, forwards: bool = False) -> tuple[KernelObject, ...]:
@@ -262,7 +263,7 @@ class BridgeDriver(DriverDefaults):
                 continue
             own = _own_gateway(pool)
             if own is not None:
-                result.append(ip_interface(f"{own}/{pool.subnet.prefixlen}"))
+                result.append(with_prefix(own, pool.subnet.prefixlen))
         return tuple(result)
 
     def default_hop(self, network: Network, endpoint: Endpoint, family: int) -> Hop | None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 
 from netcore.model import IPAddress, IPInterface, IPNetwork
+from netcore.parse.addresses import alone
 
 MAIN_TABLE, DEFAULT_TABLE, LOCAL_TABLE = 254, 253, 255
 
@@ -84,7 +85,7 @@ class HostRoutes:
         """Return what no pool may overlap: with it, the host would lose its way to what is there now."""
         return [
             *(one.subnet for one in self.on_link),
-            *(ip_network(address) for address, _ in (*self.own, *self.gateways)),
+            *(alone(address) for address, _ in (*self.own, *self.gateways)),
         ]
 
     def unwelcome(self) -> Avoided:
@@ -150,7 +151,7 @@ def classify(view: HostView, ours: Collection[str]) -> HostRoutes:
             dict.fromkeys(
                 (route.gateway, links[route.link].name)
                 for route in sent
-                if route.gateway is not None and not is_ignored(ip_network(route.gateway))
+                if route.gateway is not None and not is_ignored(alone(route.gateway))
             )
         ),
         distant=tuple(dict.fromkeys((route.destination, links[route.link].name) for route in leaving)),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
+from ipaddress import IPv4Interface, IPv6Interface, ip_address
 
 from netcore import drivers
 from netcore.drivers.protocol import MacSource
 from netcore.errors import InvalidRequest
-from netcore.model import Endpoint, EndpointRequest, IPAddress, Network, Sandbox
+from netcore.model import Endpoint, EndpointRequest, IPAddress, IPInterface, Network, Sandbox
 from netcore.parse import addresses as address_texts
 from netcore.parse import endpoint_options, names, options
 from netcore.parse.problems import Problem, refuse
@@ -112,9 +112,11 @@ def plan_endpoint(
         ifname=ifname,
         host_ifname=ifname if request.tap is not None else link_names.on_host(random_hex) if drivers.of(network).has_host_veth else "",
         mac=mac or "",
-        ipv4=IPv4Interface(_with_prefix(network, addresses[4])) if 4 in addresses else None,
-        ipv6=IPv6Interface(_with_prefix(network, addresses[6])) if 6 in addresses else None,
-        link_local=tuple(ip_interface(f"{address}/{16 if address.version == 4 else 64}") for address in dict.fromkeys(request.link_local)),
+        ipv4=IPv4Interface((int(addresses[4]), _prefix_length(network, addresses[4]))) if 4 in addresses else None,
+        ipv6=IPv6Interface((int(addresses[6]), _prefix_length(network, addresses[6]))) if 6 in addresses else None,
+        link_local=tuple(
+            address_texts.with_prefix(address, 16 if address.version == 4 else 64) for address in dict.fromkeys(request.link_local)
+        ),
         aliases=tuple(dict.fromkeys(request.aliases)),
         services=tuple(dict.fromkeys(request.services)),
         links=request.links,
@@ -137,10 +139,14 @@ def plugin_options(request: EndpointRequest) -> dict[str, str]:
     return endpoint_options.plugin_options(dict(request.driver_options))
 
 
-def _with_prefix(network: Network, address: IPAddress) -> str:
+def _of_link(address: IPAddress) -> IPInterface:
+    return address_texts.with_prefix(address, 16 if address.version == 4 else 64)
+
+
+def _prefix_length(network: Network, address: IPAddress) -> int:
     pool = network.pool_of(address)
     assert pool is not None
-    return f"{address}/{pool.subnet.prefixlen}"
+    return pool.subnet.prefixlen
 
 
 def parent_of(network: Network) -> str | None:

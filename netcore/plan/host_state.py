@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_network
 from pathlib import PurePath
 
 from netcore import drivers
@@ -29,6 +28,7 @@ from netcore.model import (
     SandboxId,
     Stack,
 )
+from netcore.parse.addresses import alone
 from netcore.plan import desired_state, gateway, modes
 from netcore.plan.indexes import Indexes
 from netcore.plan.known_objects import KnownObjects
@@ -193,7 +193,7 @@ class HostState:
         if self.facts.local is None:
             return None
         on_networks = [interface for network in self.networks_here() for interface in drivers.of(network).host_addresses(network)]
-        return [*self.facts.local, *(ip_network(interface.ip) for interface in on_networks)]
+        return [*self.facts.local, *(alone(interface.ip) for interface in on_networks)]
 
     def uplink_objects(self, networks: Iterable[Network]) -> tuple[KernelObject, ...]:
         """Return what *networks* together need of the links that traffic leaves by."""

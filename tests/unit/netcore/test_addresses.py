@@ -1,13 +1,13 @@
 """IPv4-mapped addresses mean the IPv4 address, in every place that takes an address; a subnet of them is refused."""
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
 from netcore.desired.hostsfile import parse_extra_host
 from netcore.drivers import bridge
 from netcore.errors import InvalidRequest
-from netcore.parse import options
+from netcore.parse import addresses, options
 from netcore.parse.ports import parse_port
 from netcore.plan import ipam, routes
 from netcore.plan.endpoint import parse_endpoint_address
@@ -45,3 +45,12 @@ def test_mapped_address_is_the_ipv4_address(read):
 def test_mapped_subnet_and_ipv6_only_places_refuse_it(refused):
     with pytest.raises(InvalidRequest, match=r"give the IPv4 subnet|must be an IPv6 address"):
         refused()
+
+
+@pytest.mark.parametrize("text", ["10.1.2.3", "255.255.255.255", "0.0.0.0", "fd00::1", "::", "ffff::ffff"])  # noqa: S104
+def test_what_is_made_of_an_address_is_what_its_text_would_be(text):
+    address = ip_address(text)
+    for length in (0, 8, address.max_prefixlen):
+        made = addresses.with_prefix(address, length)
+        assert (made, type(made), str(made)) == (wanted := ip_interface(f"{text}/{length}"), type(wanted), str(wanted))
+    assert addresses.alone(address) == ip_network(text)
