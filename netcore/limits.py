@@ -107,6 +107,9 @@ PROXY_DATAGRAMS = 64
 PROXY_UNANSWERED = 8
 """Datagrams of a UDP client that are kept until the first answer, for the sandbox's other family if the first one refuses them."""
 
+RECORD_REMOVALS_AFTER = 0.02
+"""Seconds from a removal until its end is recorded, unless something else is written before."""
+
 FORGET_PORTS_AFTER, FORGET_ADDRESSES_AFTER = 0.05, 0.25
 """Seconds from an operation until flows are forgotten: those to ports that lead elsewhere now; those of addresses that rest."""
 

@@ -3,7 +3,7 @@
 What is made goes in this order, and is taken back in the opposite one when any step fails:
 
     claim addresses and ports → record the intent → namespace and resolver → plugins → kernel → plugins' way outside
-    → record the result → state → relays → names
+    → record the result, and meanwhile state → relays → names
 
 Other hosts are told last: what fails there is a warning, because they learn of it with the next session. What is removed
 goes the other way round, and never stops at a failure: everything is tried, and what failed is reported at the end.
@@ -19,7 +19,7 @@ from netcore.controller.collaborators import Collaborators
 from netcore.controller.network_planner import NetworkPlanner
 from netcore.controller.plugin_endpoints import plugin_of
 from netcore.controller.sandbox_ports import SandboxPorts
-from netcore.controller.undo import Undo, all_or_nothing
+from netcore.controller.undo import Undo, all_or_nothing, meanwhile
 from netcore.desired.diff import Step, diff
 from netcore.desired.objects import Route
 from netcore.errors import NetcoreError, TeardownFailed
@@ -76,12 +76,12 @@ class Transaction:
         await parts.uplinks.need(network)
         with parts.host.expecting(network):
             await self._apply(steps, undo)
-            await parts.records.put_network(network)
-            parts.writer.put_network(network)
-        parts.addresses.adopt(network, is_new=True)
-        undo.push(lambda: self._forget_network(network))
-        await parts.names.network_up(network)
-        undo.push(lambda: parts.names.network_down(network))
+            async with meanwhile(parts.records.put_network(network)):
+                parts.writer.put_network(network)
+                parts.addresses.adopt(network, is_new=True)
+                undo.push(lambda: self._forget_network(network))
+                await parts.names.network_up(network)
+                undo.push(lambda: parts.names.network_down(network))
         return steps
 
     async def _forget_network(self, network: Network) -> None:
@@ -302,9 +302,9 @@ class Transaction:
             else:
                 await self.make_known(before)
 
-        await self._parts.records.put_all(after.sandbox, after.endpoints)
-        undo.push(restore)
-        await self.make_known(after)
+        async with meanwhile(self._parts.records.put_all(after.sandbox, after.endpoints)):
+            undo.push(restore)
+            await self.make_known(after)
 
     async def make_known(self, after: SandboxState) -> None:
         """Let everybody on this host know what a sandbox is like now."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 from netcore.errors import NetcoreError
 
@@ -40,3 +42,19 @@ async def all_or_nothing() -> AsyncIterator[Undo]:
     except BaseException as error:
         await undo.run(error)
         raise
+
+
+@asynccontextmanager
+async def meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Begin *work*, and wait for it at the end of the block, however that ends; its failure is raised if the block has none."""
+    task = asyncio.get_running_loop().create_task(work)
+    # It begins now, and not with the first pause of the block.
+    await asyncio.sleep(0)
+    try:
+        yield
+    except BaseException:
+        await asyncio.wait([task])
+        # The block's own failure says more.
+        task.cancelled() or task.exception()
+        raise
+    await asyncio.shield(task)

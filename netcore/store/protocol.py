@@ -35,12 +35,13 @@ class Change:
 class Transaction:
     """*writes*: key → value, or None to delete. *compares*: key → revision it must have, 0 for "absent".
 
-    *session*: what is written ends with it; None: it stays.
+    *session*: what is written ends with it; None: it stays, as do *lasting* keys in any case.
     """
 
     writes: Mapping[str, bytes | None]
     compares: Mapping[str, int] = field(default_factory=dict)
     session: str | None = None
+    lasting: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

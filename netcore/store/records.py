@@ -4,7 +4,8 @@ A record is `pending` from before an operation's first effect until after its la
 to undo. Sandboxes and what belongs to them end with the boot, which is a session of the store; networks outlive it.
 
 A record that can't be read is set aside and stays as it is. Endpoints whose network is set aside stay in their sandbox's record.
-A removal is final once its intent is recorded: if its record can't be deleted then, that is done with the next write.
+A removal is final once its intent is recorded. Its end is recorded behind the reply, with the next write or by itself a moment
+later; a start that finds the intent alone removes what may be left. If it can't be written then, it goes with a later write.
 What plugins are to take back behind a start is recorded until they were told, since the records of it are gone by then.
 
 While a sandbox is renamed its namespace may be pinned at two paths, which are recorded.
@@ -15,12 +16,15 @@ Keys: `network/ID`, `sandbox/ID`, `endpoints/SANDBOX`, `rest/NETWORK/ADDRESS`, `
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
+from itertools import count
 from typing import NamedTuple, TypeVar
 
+from netcore import limits
 from netcore.drivers.uplinks import SwitchedSysctl
 from netcore.errors import NetcoreError
 from netcore.model import Endpoint, IPAddress, NetnsPath, Network, NetworkId, Sandbox, SandboxId
@@ -111,19 +115,20 @@ class Records:
         self._boot = boot
         self._finished: dict[str, tuple[Endpoint, ...]] = {}
         self._kept_aside: dict[SandboxId, tuple[Endpoint, ...]] = {}
-        self._overdue: dict[str, bytes | None] = {}
+        self._late: dict[str, _Late] = {}
+        self._numbers = count()
+        self._writing: asyncio.Task[None] | None = None
 
     async def put_network(self, network: Network, *, pending: bool = False) -> None:
-        record = NetworkRecord(network=network, pending=pending)
-        await self._store.commit(Transaction({f"network/{network.id}": encode(record)}))
+        await self._commit({f"network/{network.id}": encode(NetworkRecord(network=network, pending=pending))})
 
     async def put_network_back(self, network: Network) -> None:
         """Record a network whose removal was refused."""
         await self._finish({f"network/{network.id}": encode(NetworkRecord(network=network))})
 
     async def drop_network(self, network_id: NetworkId) -> None:
-        """Delete a network's record; its removal is recorded already."""
-        await self._finish({f"network/{network_id}": None})
+        """Delete a network's record soon; its removal is recorded already."""
+        self._finish_soon({f"network/{network_id}": None})
 
     async def put_sandbox(self, sandbox: Sandbox, *, pending: bool = False) -> None:
         record = SandboxRecord(sandbox=sandbox, pending=pending)
@@ -147,9 +152,9 @@ class Records:
         self._finished[sandbox.id] = tuple(endpoints)
 
     async def put_disconnected(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], resting: Iterable[Quarantined] = ()) -> None:
-        """Record that nothing is left of what was disconnected, but its addresses, which are *resting*."""
+        """Record soon that nothing is left of what was disconnected, but its addresses, which are *resting*."""
         record = EndpointsRecord(endpoints=self._with_kept_aside(sandbox, endpoints))
-        await self._finish({f"endpoints/{sandbox.id}": encode(record), **_resting(resting)})
+        self._finish_soon({f"endpoints/{sandbox.id}": encode(record), **_resting(resting)})
 
     def keep_aside(self, sandbox_id: SandboxId, endpoints: Sequence[Endpoint]) -> None:
         """Leave *endpoints*, whose networks are set aside, in the record of their sandbox, whatever else is written there."""
@@ -189,10 +194,10 @@ class Records:
         await self._finish({f"sandbox/{sandbox.id}": encode(SandboxRecord(sandbox=sandbox)), f"endpoints/{sandbox.id}": encode(record)})
 
     async def drop_sandbox(self, sandbox_id: SandboxId, resting: Iterable[Quarantined] = ()) -> None:
-        """Delete the records of a sandbox; its removal is recorded already. *resting*: addresses that it had."""
+        """Delete the records of a sandbox soon; its removal is recorded already. *resting*: addresses that it had."""
         self._finished.pop(sandbox_id, None)
         self._kept_aside.pop(sandbox_id, None)
-        await self._finish({f"sandbox/{sandbox_id}": None, f"endpoints/{sandbox_id}": None, **_resting(resting)})
+        self._finish_soon({f"sandbox/{sandbox_id}": None, f"endpoints/{sandbox_id}": None, **_resting(resting)})
 
     async def drop_unreadable(self, unreadable: Unreadable) -> None:
         """Delete a record that can't be read, and what belongs to it."""
@@ -253,26 +258,66 @@ class Records:
     @property
     def is_overdue(self) -> bool:
         """Whether there is something that could not be written."""
-        return bool(self._overdue)
+        return bool(self._late) and self._writing is None
 
     async def settle(self) -> None:
-        """Write what could not be written at the end of a removal, if there is anything."""
-        if self._overdue:
+        """Write what removals have left to be written, if there is anything."""
+        if self._late:
             await self._commit({})
+
+    async def close(self) -> None:
+        """Write what is left, as far as the store takes it."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.wait([self._writing])
+        await self._write_late()
 
     async def _finish(self, writes: dict[str, bytes | None]) -> None:
         """Write what a removal ends with. It has happened and can't be undone: what the store does not take now is written later."""
+        self._put_late(writes)
+        await self._write_late()
+
+    def _finish_soon(self, writes: dict[str, bytes | None]) -> None:
+        """Have what a removal ends with written with the next commit, or by itself in a moment: nobody has to wait for it."""
+        self._put_late(writes)
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_soon())
+
+    def _put_late(self, writes: Mapping[str, bytes | None]) -> None:
+        number = next(self._numbers)
+        self._late |= {key: _Late(number, value) for key, value in writes.items()}
+
+    async def _write_soon(self) -> None:
+        await asyncio.sleep(limits.RECORD_REMOVALS_AFTER)
+        self._writing = None
+        await self._write_late()
+
+    async def _write_late(self) -> None:
         try:
-            await self._commit(writes)
+            await self.settle()
         except NetcoreError as error:
-            log.warning("the end of a removal is recorded later keys=%s reason=%s", ",".join(writes), error)
-            self._overdue |= writes
+            log.warning("the end of a removal is recorded later keys=%s reason=%s", ",".join(self._late), error)
 
     async def _commit(self, writes: dict[str, bytes | None]) -> None:
-        overdue = {key: value for key, value in self._overdue.items() if key not in writes}
-        await self._store.commit(Transaction({**overdue, **writes}, session=self._boot))
-        for key in (*overdue, *writes):
-            self._overdue.pop(key, None)
+        """Write *writes*, and what is to be written late of other keys; what is in the store's queue first is written first."""
+        number, late = next(self._numbers), self._late
+        self._late = {}
+        together = {key: one.value for key, one in late.items()} | writes
+        lasting = frozenset(key for key in together if key.startswith("network/"))
+        try:
+            await self._store.commit(Transaction(together, session=self._boot, lasting=lasting))
+        except NetcoreError:
+            self._late = late | self._late
+            raise
+        # Of what failed before this was written. What was put there since is newer.
+        self._late = {key: one for key, one in self._late.items() if key not in together or one.number > number}
+
+
+class _Late(NamedTuple):
+    """What is to be written of a key. *number*: it grows with each that is put there, and with each commit."""
+
+    number: int
+    value: bytes | None
 
 
 def _resting(resting: Iterable[Quarantined]) -> dict[str, bytes | None]:

@@ -229,7 +229,10 @@ class SqliteStore:
         self._connection.executemany(
             "INSERT INTO item (key, value, revision, session) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE"
             " SET value = excluded.value, revision = excluded.revision, session = excluded.session",
-            [(key, value, revision, transaction.session or "") for key, value in transaction.writes.items()],
+            [
+                (key, value, revision, "" if key in transaction.lasting else transaction.session or "")
+                for key, value in transaction.writes.items()
+            ],
         )
         return revision
 

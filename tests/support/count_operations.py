@@ -1,7 +1,7 @@
 """Run inside a lab: count what each operation costs in sockets, netlink requests, namespace entries and commits; print JSON.
 
 Counted once on a host with nothing else and once with *others* networks and sandboxes (the argument). What comes later by itself
-(repeated announcements, flows of ports) is left out. The classes are wrapped from outside; the product has no hook for this.
+(repeated announcements, flows of ports, the end of a removal in the store) is left out. The classes are wrapped from outside; the product has no hook for this.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from netcore import limits
 from netcore.controller import Controller, transaction
 from netcore.controller.assembly import assemble
 from netcore.controller.drift.kernel_objects import KernelObjectComparison
@@ -86,6 +87,7 @@ def queues(sandboxes: Mapping[SandboxId, Sandbox]) -> dict[str, int]:
 
 async def main(others: int) -> None:
     setattr(Workers, "later", lambda *_: None)  # noqa: B010
+    setattr(limits, "RECORD_REMOVALS_AFTER", 3600.0)  # noqa: B010
     store = await open_store("/var/lib/berth-test")
     count(store, "commit", lambda *_: {"commits": 1})
     settings = Settings(run_directory="/run/berth-test", pools6=())
@@ -144,6 +146,7 @@ async def main(others: int) -> None:
 
     async def start(*more: str) -> dict[str, int]:
         """Count what a start costs that finds everything as it should be; then make the sandboxes *more*."""
+        await records.settle()
         started = assemble(settings, records, FakeNames(Failing()), reserved=lambda: (), clock=lambda: 1000.0)
         COUNTS.clear()
         survivors = await restore(started, records, await recall(started, records), 1000.0)

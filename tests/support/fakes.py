@@ -485,7 +485,8 @@ class World:
         )
 
     async def picture(self) -> dict[str, Any]:
-        """Return everything that an operation may change, to be compared."""
+        """Return everything that an operation may change, to be compared. What is to be recorded in a moment is recorded then."""
+        await self.records.settle()
         state = self.controller.state
         return {
             "objects": dict(self.executor.objects),

@@ -51,7 +51,7 @@ class MemoryStore:
         for scope in conditions.empty:
             if any(key in scope for key in self._items):
                 raise CompareFailed(scope.first)
-        return self._write(transaction.writes, transaction.session)
+        return self._write(transaction.writes, transaction.session, transaction.lasting)
 
     async def watch(self, revision: int, scope: KeyRange = EVERYTHING) -> AsyncIterator[Change]:
         reached = revision
@@ -71,7 +71,7 @@ class MemoryStore:
         return frozenset(key for key, item in self._items.items() if item.session == session)
 
     async def end_session(self, session: str) -> None:
-        self._write({key: None for key, item in self._items.items() if item.session == session}, None)
+        self._write({key: None for key, item in self._items.items() if item.session == session}, None, frozenset())
 
     async def probe(self) -> None:
         """Return: memory is always there."""
@@ -79,14 +79,14 @@ class MemoryStore:
     async def close(self) -> None:
         """Nothing is open."""
 
-    def _write(self, writes: Mapping[str, bytes | None], session: str | None) -> int:
+    def _write(self, writes: Mapping[str, bytes | None], session: str | None, lasting: frozenset[str]) -> int:
         self._revision += 1
         for key, value in writes.items():
             if value is None:
                 if self._items.pop(key, None) is None:
                     continue
             else:
-                self._items[key] = Item(value, self._revision, session)
+                self._items[key] = Item(value, self._revision, None if key in lasting else session)
             if len(self._changes) == self._changes.maxlen:
                 self._forgotten = self._changes[0].revision
             self._changes.append(Change(key, value, self._revision))

@@ -1,10 +1,12 @@
 """Records that can't be read are set aside one by one; a removal is final once its intent is recorded."""
 
+import asyncio
 import json
 from dataclasses import replace
 
 import pytest
 
+from netcore import limits
 from netcore.errors import Unavailable
 from netcore.model import Sandbox
 from netcore.store.codec import Undecodable, decode, encode
@@ -12,6 +14,7 @@ from netcore.store.protocol import Transaction
 from netcore.store.records import EndpointsRecord, NetworkRecord, Records, SandboxRecord
 from tests.support.memory_store import MemoryStore
 from tests.support.networks import bridge_network
+from tests.support.waiting import until
 
 SANDBOX = Sandbox(id="s" * 64, name="web", hostname="web", netns_path="/run/netns/web", boot_id="boot")
 OTHER = replace(SANDBOX, id="t" * 64, name="db")
@@ -112,6 +115,79 @@ async def test_a_later_write_of_the_same_record_is_not_overwritten_by_an_overdue
     await records.put_all(replace(SANDBOX, name="new"), ())
     await records.settle()
     assert decode(SandboxRecord, (await store.load()).items[f"sandbox/{SANDBOX.id}"].value).sandbox.name == "new"
+
+
+async def test_the_end_of_a_removal_is_written_with_the_next_commit_or_soon_by_itself(monkeypatch):
+    store, records = await filled()
+    await records.drop_sandbox(SANDBOX.id)
+    await records.drop_network(NETWORK.id)
+    assert len((await store.load()).items) == 5
+    before = (await store.load()).revision
+    await records.put_all(replace(OTHER, name="new"), ())
+    after = await store.load()
+    assert (set(after.items), after.revision) == ({f"sandbox/{OTHER.id}", f"endpoints/{OTHER.id}"}, before + 1)
+    monkeypatch.setattr(limits, "RECORD_REMOVALS_AFTER", 0.0)
+    await records.drop_sandbox(OTHER.id)
+    await until(lambda: not store._items)
+    await records.close()
+
+
+async def test_what_is_left_to_be_written_at_the_end_is_written():
+    store, records = await filled()
+    await records.drop_sandbox(SANDBOX.id)
+    await records.close()
+    assert f"sandbox/{SANDBOX.id}" not in (await store.load()).items
+
+
+async def test_a_write_that_comes_behind_one_that_is_late_stays():
+    store, records = await filled()
+    await records.put_disconnected(SANDBOX, ())
+    await records.put_endpoints(SANDBOX, (), pending=True)
+    await records.settle()
+    assert decode(EndpointsRecord, (await store.load()).items[f"endpoints/{SANDBOX.id}"].value).pending
+
+
+async def test_what_became_late_during_a_commit_of_the_same_key_is_written_after_it():
+    store, records = await filled()
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    commit = store.commit
+
+    async def slow(transaction):
+        begun.set()
+        await go_on.wait()
+        return await commit(transaction)
+
+    store.commit = slow
+    task = asyncio.create_task(records.put_endpoints(SANDBOX, (), pending=True))
+    await begun.wait()
+    await records.drop_sandbox(SANDBOX.id)
+    go_on.set()
+    await task
+    assert f"sandbox/{SANDBOX.id}" in (await store.load()).items
+    await records.settle()
+    assert {key for key in (await store.load()).items if SANDBOX.id in key} == set()
+
+
+async def test_a_write_that_fails_leaves_what_was_late_for_the_next_one():
+    store, records = await filled()
+    await records.drop_network(NETWORK.id)
+    store.full = True
+    with pytest.raises(Unavailable):
+        await records.put_network(NETWORK)
+    store.full = False
+    # The network's own write came to nothing, so what was to be written before it still is.
+    await records.settle()
+    assert f"network/{NETWORK.id}" not in (await store.load()).items
+    assert not records.is_overdue
+
+
+async def test_a_network_whose_removal_was_refused_outlives_the_boot():
+    store, records = await filled()
+    await records.put_network(NETWORK, pending=True)
+    await records.put_network_back(NETWORK)
+    everything = await Records(store, "another boot").load()
+    assert [(record.network.name, record.pending) for record in everything.networks] == [("front", False)]
+    assert not everything.sandboxes
 
 
 async def test_records_of_earlier_versions_have_no_field_gone():
