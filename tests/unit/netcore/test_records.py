@@ -181,6 +181,37 @@ async def test_a_write_that_fails_leaves_what_was_late_for_the_next_one():
     assert not records.is_overdue
 
 
+@pytest.mark.parametrize("written", [SANDBOX, OTHER], ids=["the same key", "another key"])
+async def test_what_failed_comes_later_unless_a_commit_behind_it_wrote_the_same_key(written):
+    store, records = await filled()
+    await records.put_all(SANDBOX, (), pending=True)
+    await records.put_disconnected(SANDBOX, ())
+    gates = [asyncio.Event(), asyncio.Event()]
+    commit, calls = store.commit, iter(gates)
+
+    async def in_turn(transaction):
+        gate = next(calls)
+        await gate.wait()
+        if gate is gates[0]:
+            raise Unavailable("the state", "disk full")
+        return await commit(transaction)
+
+    store.commit = in_turn
+    # It takes along what was late.
+    first = asyncio.create_task(records.put_network(NETWORK))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(records.put_endpoints(written, (), pending=True))
+    await asyncio.sleep(0)
+    gates[0].set()
+    with pytest.raises(Unavailable):
+        await first
+    gates[1].set()
+    await second
+    store.commit = commit
+    await records.settle()
+    assert decode(EndpointsRecord, (await store.load()).items[f"endpoints/{SANDBOX.id}"].value).pending == (written is SANDBOX)
+
+
 async def test_a_network_whose_removal_was_refused_outlives_the_boot():
     store, records = await filled()
     await records.put_network(NETWORK, pending=True)
