@@ -21,7 +21,7 @@ async def retry(controller: Controller, records: Records) -> list[Sandbox]:
     """Try everything that is set aside once more; return the sandboxes whose objects are all there, to be served."""
     # What else is set aside may not need the store.
     with contextlib.suppress(NetcoreError):
-        await records.settle()
+        await records.writes.settle()
     await network_recovery.retry(controller)
     await _retry_firewall(controller)
     for identity, waiting in records.kept_aside().items():

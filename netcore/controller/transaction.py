@@ -76,12 +76,13 @@ class Transaction:
         await parts.uplinks.need(network)
         with parts.host.expecting(network):
             await self._apply(steps, undo)
+            undo.push(lambda: parts.names.network_down(network))
             async with meanwhile(parts.records.put_network(network)):
-                parts.writer.put_network(network)
-                parts.addresses.adopt(network, is_new=True)
-                undo.push(lambda: self._forget_network(network))
                 await parts.names.network_up(network)
-                undo.push(lambda: parts.names.network_down(network))
+            # Only now: nobody may use what is not recorded.
+            parts.writer.put_network(network)
+        parts.addresses.adopt(network, is_new=True)
+        undo.push(lambda: self._forget_network(network))
         return steps
 
     async def _forget_network(self, network: Network) -> None:
@@ -109,6 +110,8 @@ class Transaction:
             await parts.records.drop_network(network.id)
             await parts.uplinks.release(network)
             if network.ipam is not None:
+                # Nobody gives it back again then, when somebody else may have it.
+                await parts.records.writes.write_late()
                 for pool in network.pools:
                     await parts.ipam_plugins.release_pool(network.ipam, pool)
 
@@ -396,6 +399,9 @@ class Transaction:
             reasons.append(str(error))
         reasons += await parts.plugin_endpoints.delete(plan.gone)
         await parts.records.put_disconnected(after.sandbox, after.endpoints, await parts.addresses.release(plan.gone))
+        if not parts.addresses.rest_here(plan.gone):
+            # Others may have them now, so a start must not give them back again.
+            await parts.records.writes.write_late()
         await self.make_known(after)
         await self._ports.free(before.sandbox, after.sandbox)
         await parts.overlays.deactivate_unused(endpoint.network_id for endpoint in plan.gone)
@@ -424,6 +430,8 @@ class Transaction:
         if sandbox.ports:
             await parts.workers.run(lambda: parts.host_ports.release(sandbox.ports))
         await self.drop_sandbox(sandbox, await parts.addresses.release(plan.gone))
+        if not parts.addresses.rest_here(plan.gone):
+            await parts.records.writes.write_late()
         await parts.overlays.deactivate_unused(endpoint.network_id for endpoint in plan.gone)
         return reasons
 

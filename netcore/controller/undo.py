@@ -48,13 +48,13 @@ async def all_or_nothing() -> AsyncIterator[Undo]:
 async def meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Begin *work*, and wait for it at the end of the block, however that ends; its failure is raised if the block has none."""
     task = asyncio.get_running_loop().create_task(work)
-    # It begins now, and not with the first pause of the block.
-    await asyncio.sleep(0)
     try:
+        # It begins now, and not with the first pause of the block.
+        await asyncio.sleep(0)
         yield
+        await asyncio.shield(task)
     except BaseException:
         await asyncio.wait([task])
-        # The block's own failure says more.
+        # The block's own failure, or that it was cancelled, says more.
         task.cancelled() or task.exception()
         raise
-    await asyncio.shield(task)

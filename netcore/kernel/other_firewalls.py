@@ -17,7 +17,8 @@ _FAMILY = {"iptables": "ip", "ip6tables": "ip6", "iptables-legacy": "ip", "ip6ta
 _TRUSTED = "--zone=trusted"
 _NUMBER = {"INPUT": 1, "FORWARD": 2}
 _UNKNOWN = (None, 4)
-"""Exit statuses that say nothing about the rule: it did not end by itself, or (iptables) somebody else has the tables locked."""
+"""Ends that say nothing about the rule: cut off, or (iptables) somebody else has the tables locked."""
+_NOT_FOUND = 127
 
 
 def look(host_sockets: HostSockets) -> Seen:
@@ -108,7 +109,9 @@ def _run(program: str, arguments: list[str]) -> str | None:
 
 
 def _end(program: str, arguments: list[str]) -> int | None:
-    """Return the exit status of *program*, None if it did not end by itself."""
+    """Return the exit status of *program*, as a shell does if it is not installed; None if it did not end by itself."""
+    if shutil.which(program, path=_PATH) is None:
+        return _NOT_FOUND
     done = _call(program, arguments)
     return None if done is None or done.returncode < 0 else done.returncode
 

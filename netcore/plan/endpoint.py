@@ -114,9 +114,7 @@ def plan_endpoint(
         mac=mac or "",
         ipv4=IPv4Interface((int(addresses[4]), _prefix_length(network, addresses[4]))) if 4 in addresses else None,
         ipv6=IPv6Interface((int(addresses[6]), _prefix_length(network, addresses[6]))) if 6 in addresses else None,
-        link_local=tuple(
-            address_texts.with_prefix(address, 16 if address.version == 4 else 64) for address in dict.fromkeys(request.link_local)
-        ),
+        link_local=tuple(_of_link(address) for address in dict.fromkeys(request.link_local)),
         aliases=tuple(dict.fromkeys(request.aliases)),
         services=tuple(dict.fromkeys(request.services)),
         links=request.links,

@@ -111,7 +111,7 @@ class EtcdStore:
                 *(self._has_value(key, value) for key, value in conditions.values.items()),
                 *(self._is_empty(scope) for scope in conditions.empty),
             ],
-            "success": [self._write(key, value, lease) for key, value in transaction.writes.items()],
+            "success": [self._write(key, value, 0 if key in transaction.lasting else lease) for key, value in transaction.writes.items()],
         }
         return await self._call("kv/txn", body, attempts)
 

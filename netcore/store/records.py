@@ -4,8 +4,8 @@ A record is `pending` from before an operation's first effect until after its la
 to undo. Sandboxes and what belongs to them end with the boot, which is a session of the store; networks outlive it.
 
 A record that can't be read is set aside and stays as it is. Endpoints whose network is set aside stay in their sandbox's record.
-A removal is final once its intent is recorded. Its end is recorded behind the reply, with the next write or by itself a moment
-later; a start that finds the intent alone removes what may be left. If it can't be written then, it goes with a later write.
+A removal is final once its intent is recorded. Its end is recorded behind the reply, with the next record or by itself a moment
+later; a start that finds the intent alone removes what may be left. If it can't be written then, it goes with a later one.
 What plugins are to take back behind a start is recorded until they were told, since the records of it are gone by then.
 
 While a sandbox is renamed its namespace may be pinned at two paths, which are recorded.
@@ -16,22 +16,16 @@ Keys: `network/ID`, `sandbox/ID`, `endpoints/SANDBOX`, `rest/NETWORK/ADDRESS`, `
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
-from itertools import count
 from typing import NamedTuple, TypeVar
 
-from netcore import limits
 from netcore.drivers.uplinks import SwitchedSysctl
-from netcore.errors import NetcoreError
 from netcore.model import Endpoint, IPAddress, NetnsPath, Network, NetworkId, Sandbox, SandboxId
 from netcore.store.codec import Undecodable, decode, encode, name_in
-from netcore.store.protocol import Item, Store, Transaction
-
-log = logging.getLogger(__name__)
+from netcore.store.protocol import Item, Store
+from netcore.store.record_writes import RecordWrites
 
 _T = TypeVar("_T")
 
@@ -108,45 +102,43 @@ class Everything:
 
 
 class Records:
-    """Writes and reads records. *boot*: the session of what ends with the boot."""
+    """Writes and reads records. *boot*: the session of what ends with the boot. *writes*: how they are written."""
 
     def __init__(self, store: Store, boot: str) -> None:
         self._store = store
         self._boot = boot
+        self.writes = RecordWrites(store, boot)
         self._finished: dict[str, tuple[Endpoint, ...]] = {}
         self._kept_aside: dict[SandboxId, tuple[Endpoint, ...]] = {}
-        self._late: dict[str, _Late] = {}
-        self._numbers = count()
-        self._writing: asyncio.Task[None] | None = None
 
     async def put_network(self, network: Network, *, pending: bool = False) -> None:
-        await self._commit({f"network/{network.id}": encode(NetworkRecord(network=network, pending=pending))})
+        await self.writes.commit({f"network/{network.id}": encode(NetworkRecord(network=network, pending=pending))})
 
     async def put_network_back(self, network: Network) -> None:
         """Record a network whose removal was refused."""
-        await self._finish({f"network/{network.id}": encode(NetworkRecord(network=network))})
+        await self.writes.finish({f"network/{network.id}": encode(NetworkRecord(network=network))})
 
     async def drop_network(self, network_id: NetworkId) -> None:
         """Delete a network's record soon; its removal is recorded already."""
-        self._finish_soon({f"network/{network_id}": None})
+        self.writes.finish_soon({f"network/{network_id}": None})
 
     async def put_sandbox(self, sandbox: Sandbox, *, pending: bool = False) -> None:
         record = SandboxRecord(sandbox=sandbox, pending=pending)
-        await self._commit({f"sandbox/{sandbox.id}": encode(record)})
+        await self.writes.commit({f"sandbox/{sandbox.id}": encode(record)})
 
     async def put_endpoints(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], *, pending: bool = False) -> None:
         before = self._finished.get(sandbox.id, ()) if pending else ()
         record = EndpointsRecord(
             endpoints=self._with_kept_aside(sandbox, endpoints), pending=pending, before=self._with_kept_aside(sandbox, before)
         )
-        await self._commit({f"endpoints/{sandbox.id}": encode(record)})
+        await self.writes.commit({f"endpoints/{sandbox.id}": encode(record)})
         if not pending:
             self._finished[sandbox.id] = tuple(endpoints)
 
     async def put_disconnect(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], gone: Sequence[Endpoint]) -> None:
         """Record that *gone* are being disconnected from *sandbox*, which has only *endpoints* from now on: there is no way back."""
         record = EndpointsRecord(endpoints=self._with_kept_aside(sandbox, endpoints), gone=tuple(gone))
-        await self._commit(
+        await self.writes.commit(
             {f"sandbox/{sandbox.id}": encode(SandboxRecord(sandbox=sandbox)), f"endpoints/{sandbox.id}": encode(record)},
         )
         self._finished[sandbox.id] = tuple(endpoints)
@@ -154,7 +146,7 @@ class Records:
     async def put_disconnected(self, sandbox: Sandbox, endpoints: Sequence[Endpoint], resting: Iterable[Quarantined] = ()) -> None:
         """Record soon that nothing is left of what was disconnected, but its addresses, which are *resting*."""
         record = EndpointsRecord(endpoints=self._with_kept_aside(sandbox, endpoints))
-        self._finish_soon({f"endpoints/{sandbox.id}": encode(record), **_resting(resting)})
+        self.writes.finish_soon({f"endpoints/{sandbox.id}": encode(record), **_resting(resting)})
 
     def keep_aside(self, sandbox_id: SandboxId, endpoints: Sequence[Endpoint]) -> None:
         """Leave *endpoints*, whose networks are set aside, in the record of their sandbox, whatever else is written there."""
@@ -176,7 +168,7 @@ class Records:
             await self.put_several([(sandbox, endpoints)])
             return
         records = SandboxRecord(sandbox=sandbox, pending=True), EndpointsRecord(endpoints=tuple(endpoints), pending=True)
-        await self._commit({f"sandbox/{sandbox.id}": encode(records[0]), f"endpoints/{sandbox.id}": encode(records[1])})
+        await self.writes.commit({f"sandbox/{sandbox.id}": encode(records[0]), f"endpoints/{sandbox.id}": encode(records[1])})
 
     async def put_several(self, finished: Iterable[tuple[Sandbox, Sequence[Endpoint]]]) -> None:
         """Record a finished operation on several sandboxes in one transaction."""
@@ -184,66 +176,68 @@ class Records:
         for sandbox, endpoints in done:
             changes[f"sandbox/{sandbox.id}"] = encode(SandboxRecord(sandbox=sandbox))
             changes[f"endpoints/{sandbox.id}"] = encode(EndpointsRecord(endpoints=self._with_kept_aside(sandbox, endpoints)))
-        await self._commit(changes)
+        await self.writes.commit(changes)
         self._finished |= {sandbox.id: tuple(endpoints) for sandbox, endpoints in done}
 
     async def put_back(self, sandbox: Sandbox, endpoints: Sequence[Endpoint]) -> None:
         """Record a sandbox as it was before an operation that has been undone."""
         self._finished[sandbox.id] = tuple(endpoints)
         record = EndpointsRecord(endpoints=self._with_kept_aside(sandbox, endpoints))
-        await self._finish({f"sandbox/{sandbox.id}": encode(SandboxRecord(sandbox=sandbox)), f"endpoints/{sandbox.id}": encode(record)})
+        await self.writes.finish(
+            {f"sandbox/{sandbox.id}": encode(SandboxRecord(sandbox=sandbox)), f"endpoints/{sandbox.id}": encode(record)}
+        )
 
     async def drop_sandbox(self, sandbox_id: SandboxId, resting: Iterable[Quarantined] = ()) -> None:
         """Delete the records of a sandbox soon; its removal is recorded already. *resting*: addresses that it had."""
         self._finished.pop(sandbox_id, None)
         self._kept_aside.pop(sandbox_id, None)
-        self._finish_soon({f"sandbox/{sandbox_id}": None, f"endpoints/{sandbox_id}": None, **_resting(resting)})
+        self.writes.finish_soon({f"sandbox/{sandbox_id}": None, f"endpoints/{sandbox_id}": None, **_resting(resting)})
 
     async def drop_unreadable(self, unreadable: Unreadable) -> None:
         """Delete a record that can't be read, and what belongs to it."""
         keys = (
             [unreadable.key, f"sandbox/{unreadable.id}", f"endpoints/{unreadable.id}"] if unreadable.kind == "sandbox" else [unreadable.key]
         )
-        await self._commit(dict.fromkeys(keys))
+        await self.writes.commit(dict.fromkeys(keys))
 
     async def put_resting(self, resting: Iterable[Quarantined]) -> None:
         """Record that addresses are not handed out again for a while; if that can't be written now, with the next write."""
-        await self._finish(_resting(resting))
+        await self.writes.finish(_resting(resting))
 
     async def drop_quarantined(self, addresses: Sequence[tuple[NetworkId, IPAddress]]) -> None:
-        await self._finish({f"rest/{network_id}/{address}": None for network_id, address in addresses})
+        await self.writes.finish({f"rest/{network_id}/{address}": None for network_id, address in addresses})
 
     async def put_untold(self, endpoints: Iterable[Endpoint] = (), networks: Iterable[Network] = ()) -> None:
         """Record what plugins are to be told of that is gone, before its own records go."""
         writes: dict[str, bytes | None] = {f"untold/{endpoint.id}": encode(endpoint) for endpoint in endpoints}
         writes |= {f"untold-network/{network.id}": encode(network) for network in networks}
         if writes:
-            await self._finish(writes)
+            await self.writes.finish(writes)
 
     async def drop_untold(self, endpoints: Iterable[Endpoint], networks: Iterable[Network]) -> None:
         """Record that plugins were told."""
         keys = [*(f"untold/{endpoint.id}" for endpoint in endpoints), *(f"untold-network/{network.id}" for network in networks)]
         if keys:
-            await self._finish(dict.fromkeys(keys))
+            await self.writes.finish(dict.fromkeys(keys))
 
     async def put_pins(self, paths: Sequence[NetnsPath]) -> None:
         """Record that a namespace may be pinned at each of *paths*, before it is."""
-        await self._commit({f"pin/{path}": encode(path) for path in paths})
+        await self.writes.commit({f"pin/{path}": encode(path) for path in paths})
 
     async def drop_pins(self, paths: Sequence[NetnsPath]) -> None:
         """Record that it is not, but for the path in the record of its sandbox."""
-        await self._finish({f"pin/{path}": None for path in paths})
+        await self.writes.finish({f"pin/{path}": None for path in paths})
 
     async def put_switched(self, switched: Sequence[SwitchedSysctl]) -> None:
         """Record sysctls of the host before they are changed for the first time; as in the kernel, they end with the boot."""
-        await self._commit({f"sysctl/{one.path}": encode(one) for one in switched})
+        await self.writes.commit({f"sysctl/{one.path}": encode(one) for one in switched})
 
     async def drop_switched(self, switched: Sequence[SwitchedSysctl]) -> None:
-        await self._finish({f"sysctl/{one.path}": None for one in switched})
+        await self.writes.finish({f"sysctl/{one.path}": None for one in switched})
 
     async def prove_writable(self) -> None:
         """Raise Unavailable if nothing can be recorded: before something that can't be undone, and that is recorded afterwards only."""
-        await self._commit({"written": None})
+        await self.writes.commit({"written": None})
 
     async def load(self) -> Everything:
         """Return all records. What ended with an earlier boot is deleted first."""
@@ -254,70 +248,6 @@ class Records:
         for record, endpoints in everything.sandboxes:
             self._finished[record.sandbox.id] = endpoints.before if endpoints.pending else endpoints.endpoints
         return everything
-
-    @property
-    def is_overdue(self) -> bool:
-        """Whether there is something that could not be written."""
-        return bool(self._late) and self._writing is None
-
-    async def settle(self) -> None:
-        """Write what removals have left to be written, if there is anything."""
-        if self._late:
-            await self._commit({})
-
-    async def close(self) -> None:
-        """Write what is left, as far as the store takes it."""
-        if self._writing is not None:
-            self._writing.cancel()
-            await asyncio.wait([self._writing])
-        await self._write_late()
-
-    async def _finish(self, writes: dict[str, bytes | None]) -> None:
-        """Write what a removal ends with. It has happened and can't be undone: what the store does not take now is written later."""
-        self._put_late(writes)
-        await self._write_late()
-
-    def _finish_soon(self, writes: dict[str, bytes | None]) -> None:
-        """Have what a removal ends with written with the next commit, or by itself in a moment: nobody has to wait for it."""
-        self._put_late(writes)
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write_soon())
-
-    def _put_late(self, writes: Mapping[str, bytes | None]) -> None:
-        number = next(self._numbers)
-        self._late |= {key: _Late(number, value) for key, value in writes.items()}
-
-    async def _write_soon(self) -> None:
-        await asyncio.sleep(limits.RECORD_REMOVALS_AFTER)
-        self._writing = None
-        await self._write_late()
-
-    async def _write_late(self) -> None:
-        try:
-            await self.settle()
-        except NetcoreError as error:
-            log.warning("the end of a removal is recorded later keys=%s reason=%s", ",".join(self._late), error)
-
-    async def _commit(self, writes: dict[str, bytes | None]) -> None:
-        """Write *writes*, and what is to be written late of other keys; what is in the store's queue first is written first."""
-        number, late = next(self._numbers), self._late
-        self._late = {}
-        together = {key: one.value for key, one in late.items()} | writes
-        lasting = frozenset(key for key in together if key.startswith("network/"))
-        try:
-            await self._store.commit(Transaction(together, session=self._boot, lasting=lasting))
-        except NetcoreError:
-            self._late = late | self._late
-            raise
-        # Of what failed before this was written. What was put there since is newer.
-        self._late = {key: one for key, one in self._late.items() if key not in together or one.number > number}
-
-
-class _Late(NamedTuple):
-    """What is to be written of a key. *number*: it grows with each that is put there, and with each commit."""
-
-    number: int
-    value: bytes | None
 
 
 def _resting(resting: Iterable[Quarantined]) -> dict[str, bytes | None]:

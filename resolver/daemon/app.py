@@ -191,7 +191,7 @@ async def _start(
     store = await open_store(config.state_dir, config.run_dir, startup.owner(config.run_dir))
     stack.push_async_callback(store.close)
     records = Records(store, boot)
-    stack.push_async_callback(records.close)
+    stack.push_async_callback(records.writes.close)
     settings = await settings_of(config)
     if settings.firewall:
         _claim_namespace(stack)

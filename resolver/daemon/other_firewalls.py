@@ -48,6 +48,7 @@ class OtherFirewalls:
         self._commits: ForeignCommits | None = None
         self._seen: Seen | None = None
         self._applied: frozenset[Measure] = frozenset()
+        self._stayed: frozenset[Measure] = frozenset()
         self._leaving: asyncio.Task[None] | None = None
         self._problems: tuple[str, ...] = ()
 
@@ -117,8 +118,9 @@ class OtherFirewalls:
         if stayed:
             self._applied |= stayed
             self._seen = None
-        for rule in stayed:
-            log.warning("a rule of ours in another firewall could not be removed, tried again rule=%s", rule)
+        for rule in stayed - self._stayed:
+            log.warning("a rule of ours in another firewall could not be removed rule=%s", rule)
+        self._stayed = stayed
 
     async def _until_left(self) -> None:
         if self._leaving is not None:

@@ -119,7 +119,7 @@ class Restoration:
                 async with asyncio.timeout(limits.SET_ASIDE_RETRY):
                     await self._wake.wait()
             self._wake.clear()
-            if self._controller.set_aside.all() or self._records.is_overdue:
+            if self._controller.set_aside.all() or self._records.writes.is_overdue:
                 await self.retry()
                 # What a retry itself changes on the host is no reason for another.
                 await asyncio.sleep(limits.SET_ASIDE_PAUSE)

@@ -146,7 +146,7 @@ async def main(others: int) -> None:
 
     async def start(*more: str) -> dict[str, int]:
         """Count what a start costs that finds everything as it should be; then make the sandboxes *more*."""
-        await records.settle()
+        await records.writes.settle()
         started = assemble(settings, records, FakeNames(Failing()), reserved=lambda: (), clock=lambda: 1000.0)
         COUNTS.clear()
         survivors = await restore(started, records, await recall(started, records), 1000.0)

@@ -173,7 +173,7 @@ async def main() -> None:
     async def compare(before: World, what: str) -> None:
         # What the store still has of an operation that was undone goes with the next write.
         failing.arm(-1)
-        await records.settle()
+        await records.writes.settle()
         end = time.monotonic() + 30
         while (after := await world()) != before and time.monotonic() < end:
             await asyncio.sleep(0.05)
@@ -184,7 +184,7 @@ async def main() -> None:
 
     async def sweep(name: str, operation: Callable[[], Awaitable[object]]) -> None:
         for number in range(200):
-            await records.settle()
+            await records.writes.settle()
             before = await world()
             failing.arm(number)
             try:
@@ -290,6 +290,7 @@ async def main() -> None:
         counts = [sum(method.endswith(f".{name}") for method, _ in asked) for name in (made, gone)]
         if counts[0] != counts[1]:
             failures.append(f"plugin: {made} {counts[0]} times, {gone} {counts[1]} times")
+    await records.writes.settle()
     left = await store_state(store)
     if left or controller.parts.host_ports.held() or names.names:
         failures.append(f"left behind: {list(left)} {controller.parts.host_ports.held()} {names.names}")

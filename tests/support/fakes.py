@@ -486,7 +486,7 @@ class World:
 
     async def picture(self) -> dict[str, Any]:
         """Return everything that an operation may change, to be compared. What is to be recorded in a moment is recorded then."""
-        await self.records.settle()
+        await self.records.writes.write_late()
         state = self.controller.state
         return {
             "objects": dict(self.executor.objects),

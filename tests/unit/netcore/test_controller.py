@@ -10,6 +10,8 @@ import pytest
 from netcore.errors import Conflict, InvalidRequest, NetcoreError, NotFound, TeardownFailed
 from netcore.model import EndpointRequest, NetworkRequest, Owner, PluginAnswer, SandboxRequest
 from netcore.plan.drift import Part
+from netcore.store.codec import decode
+from netcore.store.records import EndpointsRecord
 from tests.support.fakes import world
 
 
@@ -104,6 +106,34 @@ async def test_a_cancelled_creation_leaves_nothing():
             await task
         made.names.update = update
         assert await made.picture() == before
+
+
+async def test_what_a_plugin_may_give_to_others_is_recorded_as_gone_before_the_reply():
+    async with world() as made:
+        await furnished(made)
+        await made.controller.networks.create(NetworkRequest(name="p", driver="weave", ipam_driver="weave"))
+        await made.controller.sandboxes.create(on("p", "b"))
+        sandbox, network = made.controller.state.find_sandbox("t"), made.controller.state.find_network("p")
+        store = made.store._items
+        await made.controller.sandboxes.disconnect("t", "p")
+        assert decode(EndpointsRecord, store[f"endpoints/{sandbox.id}"].value).gone == ()
+        await made.controller.sandboxes.connect("t", EndpointRequest(network="p"))
+        await made.controller.sandboxes.remove("t")
+        assert f"sandbox/{sandbox.id}" not in store
+        left = []
+        release = made.plugin.release_pool
+
+        async def released(source, pool):
+            left.append(f"network/{network.id}" in store)
+            await release(source, pool)
+
+        made.plugin.release_pool = released
+        await made.controller.networks.remove("p")
+        assert left == [False]
+        # Of what rests on this host itself nobody has to be sure.
+        await made.controller.sandboxes.disconnect("s", "a")
+        (sandbox,) = made.controller.state.sandboxes
+        assert len(decode(EndpointsRecord, store[f"endpoints/{sandbox}"].value).gone) == 1
 
 
 DRY = {

@@ -50,7 +50,7 @@ async def lines_of_operations(networks, sandboxes):
                     with lines.counting() as run:
                         await operation(controller)
                     # The end of a removal is recorded when nobody waits for it.
-                    await made.records.settle()
+                    await made.records.writes.settle()
                     found[name] = run
     return found
 

@@ -103,7 +103,7 @@ async def test_the_end_of_a_removal_is_written_when_there_is_room():
     with pytest.raises(Unavailable):
         await records.put_sandbox(OTHER)
     store.full = False
-    await records.settle()
+    await records.writes.settle()
     assert set((await store.load()).items) == {f"sandbox/{OTHER.id}", f"endpoints/{OTHER.id}"}
 
 
@@ -113,7 +113,7 @@ async def test_a_later_write_of_the_same_record_is_not_overwritten_by_an_overdue
     await records.put_back(SANDBOX, ())
     store.full = False
     await records.put_all(replace(SANDBOX, name="new"), ())
-    await records.settle()
+    await records.writes.settle()
     assert decode(SandboxRecord, (await store.load()).items[f"sandbox/{SANDBOX.id}"].value).sandbox.name == "new"
 
 
@@ -129,13 +129,13 @@ async def test_the_end_of_a_removal_is_written_with_the_next_commit_or_soon_by_i
     monkeypatch.setattr(limits, "RECORD_REMOVALS_AFTER", 0.0)
     await records.drop_sandbox(OTHER.id)
     await until(lambda: not store._items)
-    await records.close()
+    await records.writes.close()
 
 
 async def test_what_is_left_to_be_written_at_the_end_is_written():
     store, records = await filled()
     await records.drop_sandbox(SANDBOX.id)
-    await records.close()
+    await records.writes.close()
     assert f"sandbox/{SANDBOX.id}" not in (await store.load()).items
 
 
@@ -143,7 +143,7 @@ async def test_a_write_that_comes_behind_one_that_is_late_stays():
     store, records = await filled()
     await records.put_disconnected(SANDBOX, ())
     await records.put_endpoints(SANDBOX, (), pending=True)
-    await records.settle()
+    await records.writes.settle()
     assert decode(EndpointsRecord, (await store.load()).items[f"endpoints/{SANDBOX.id}"].value).pending
 
 
@@ -164,7 +164,7 @@ async def test_what_became_late_during_a_commit_of_the_same_key_is_written_after
     go_on.set()
     await task
     assert f"sandbox/{SANDBOX.id}" in (await store.load()).items
-    await records.settle()
+    await records.writes.settle()
     assert {key for key in (await store.load()).items if SANDBOX.id in key} == set()
 
 
@@ -176,9 +176,9 @@ async def test_a_write_that_fails_leaves_what_was_late_for_the_next_one():
         await records.put_network(NETWORK)
     store.full = False
     # The network's own write came to nothing, so what was to be written before it still is.
-    await records.settle()
+    await records.writes.settle()
     assert f"network/{NETWORK.id}" not in (await store.load()).items
-    assert not records.is_overdue
+    assert not records.writes.is_overdue
 
 
 @pytest.mark.parametrize("written", [SANDBOX, OTHER], ids=["the same key", "another key"])
@@ -208,8 +208,64 @@ async def test_what_failed_comes_later_unless_a_commit_behind_it_wrote_the_same_
     gates[1].set()
     await second
     store.commit = commit
-    await records.settle()
+    await records.writes.settle()
     assert decode(EndpointsRecord, (await store.load()).items[f"endpoints/{SANDBOX.id}"].value).pending == (written is SANDBOX)
+
+
+async def test_of_two_values_that_could_not_be_written_the_newer_one_is_written_later():
+    store, records = await filled()
+    gate, commit = asyncio.Event(), store.commit
+
+    async def refused(transaction):
+        await gate.wait()
+        raise Unavailable("the state", "disk full")
+
+    store.commit = refused
+    tasks = []
+    for name in ("older", "newer"):
+        tasks.append(asyncio.create_task(records.put_back(replace(SANDBOX, name=name), ())))
+        await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(*tasks)
+    store.commit = commit
+    await records.writes.settle()
+    assert decode(SandboxRecord, (await store.load()).items[f"sandbox/{SANDBOX.id}"].value).sandbox.name == "newer"
+
+
+async def test_what_was_late_is_written_though_the_commit_that_took_it_along_was_cancelled():
+    store, records = await filled()
+    await records.drop_sandbox(SANDBOX.id)
+    commit, never = store.commit, asyncio.Event()
+    store.commit = lambda _: never.wait()
+    task = asyncio.create_task(records.put_network(NETWORK))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    store.commit = commit
+    await records.writes.settle()
+    assert f"sandbox/{SANDBOX.id}" not in (await store.load()).items
+
+
+async def test_who_waits_until_all_is_written_waits_for_what_is_being_written():
+    store, records = await filled()
+    gate, commit = asyncio.Event(), store.commit
+
+    async def slow(transaction):
+        await gate.wait()
+        return await commit(transaction)
+
+    store.commit = slow
+    await records.drop_sandbox(SANDBOX.id)
+    first = asyncio.create_task(records.put_network(NETWORK))
+    await asyncio.sleep(0)
+    settled = asyncio.create_task(records.writes.settle())
+    await asyncio.sleep(0)
+    assert not settled.done()
+    gate.set()
+    await settled
+    await first
+    assert f"sandbox/{SANDBOX.id}" not in (await store.load()).items
 
 
 async def test_a_network_whose_removal_was_refused_outlives_the_boot():

@@ -51,7 +51,7 @@ async def test_the_last_network_goes_although_the_store_is_full_then():
         assert not made.controller.state.networks
         assert not made.controller.state.switched
         full.arm(None)
-        await made.records.settle()
+        await made.records.writes.settle()
         assert not (await made.picture())["store"]
 
 
@@ -76,12 +76,12 @@ async def test_a_write_that_fails_leaves_all_as_before(name, most):
             after = await made.picture()
             # What is left in the store of an operation that is undone goes with the next write that succeeds.
             full.arm(None)
-            await made.records.settle()
+            await made.records.writes.settle()
             after["store"] = (await made.picture())["store"]
             assert after == before, (at, {key for key in after if after[key] != before[key]})
         assert at >= least
         full.arm(None)
-        await made.records.settle()
+        await made.records.writes.settle()
         if name == "rm":
             assert not made.controller.state.sandboxes
             assert not [key for key in (await made.picture())["store"] if not key.startswith(("network/", "sysctl/"))]
