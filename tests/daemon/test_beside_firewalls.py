@@ -85,6 +85,7 @@ def test_docker_runs_first(lab):
     lab.wait_for(lambda: "berth" not in docker_rules(lab))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(150)
 def test_docker_starts_later(lab):
     lab.start_daemon()
@@ -175,6 +176,7 @@ def test_input_drop_policy_is_named_for_the_gateway_resolver(lab):
     assert lab.in_sandbox("me", "dig", "+short", f"@{gateway}", "me")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_ufw_is_named_with_the_missing_rule(lab):
     if shutil.which("ufw", path="/usr/sbin") is None:

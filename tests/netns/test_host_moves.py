@@ -10,7 +10,7 @@ from tests.support.lab import OUTSIDE_ADDRESS, OUTSIDE_ADDRESS6, PATIENCE, Lab
 
 FORWARDING = {4: "net/ipv4/conf/{}/forwarding", 6: "net/ipv6/conf/{}/force_forwarding"}
 OUTSIDE = {4: OUTSIDE_ADDRESS, 6: OUTSIDE_ADDRESS6}
-FAMILIES = pytest.mark.parametrize("family", [4, 6])
+FAMILIES = pytest.mark.parametrize("family", [4, pytest.param(6, marks=pytest.mark.slow)])
 
 _SECOND_LINK = """
 ip netns add {peer}; ip link add {link} type veth peer name {link}p netns {peer}
@@ -104,25 +104,28 @@ def test_ipv6_routes_of_a_vpn_take_no_pool(lab):
 _POOLS = 'default_address_pools = [{base = "172.30.0.0/15", size = 16}, {base = "fd77::/63", size = 64}]\n'
 
 
+_BESIDE_ROUTES = [
+    (4, "172.30.0.0/16 via 10.9.0.1", "172.31.0.0/16"),
+    (4, "172.30.7.0/24 via 10.9.0.1", "172.31.0.0/16"),
+    (4, "172.30.0.0/15 via 10.9.0.1", "172.30.0.0/16"),
+    (4, "blackhole 172.30.0.0/16", "172.31.0.0/16"),
+    (4, "unreachable 172.30.0.0/16", "172.31.0.0/16"),
+    (4, "prohibit 172.30.3.3/32", "172.31.0.0/16"),
+    (4, "throw 172.30.0.0/16", "172.31.0.0/16"),
+    (4, "198.51.100.0/24 via 172.30.0.9 dev up0 onlink", "172.31.0.0/16"),
+    (6, "fd77::/64 via fd09::1", "fd77:0:0:1::/64"),
+    (6, "fd77:0:0:0:5::/80 via fd09::1", "fd77:0:0:1::/64"),
+    (6, "fd77::/48 via fd09::1", "fd77::/64"),
+    (6, "blackhole fd77::/64", "fd77:0:0:1::/64"),
+    (6, "unreachable fd77::/64", "fd77:0:0:1::/64"),
+    (6, "prohibit fd77::3/128", "fd77:0:0:1::/64"),
+    (6, "2001:db8:7::/64 via fd77::9 dev up0 onlink", "fd77:0:0:1::/64"),
+]
+
+
 @pytest.mark.parametrize(
     ("family", "route", "expected"),
-    [
-        (4, "172.30.0.0/16 via 10.9.0.1", "172.31.0.0/16"),
-        (4, "172.30.7.0/24 via 10.9.0.1", "172.31.0.0/16"),
-        (4, "172.30.0.0/15 via 10.9.0.1", "172.30.0.0/16"),
-        (4, "blackhole 172.30.0.0/16", "172.31.0.0/16"),
-        (4, "unreachable 172.30.0.0/16", "172.31.0.0/16"),
-        (4, "prohibit 172.30.3.3/32", "172.31.0.0/16"),
-        (4, "throw 172.30.0.0/16", "172.31.0.0/16"),
-        (4, "198.51.100.0/24 via 172.30.0.9 dev up0 onlink", "172.31.0.0/16"),
-        (6, "fd77::/64 via fd09::1", "fd77:0:0:1::/64"),
-        (6, "fd77:0:0:0:5::/80 via fd09::1", "fd77:0:0:1::/64"),
-        (6, "fd77::/48 via fd09::1", "fd77::/64"),
-        (6, "blackhole fd77::/64", "fd77:0:0:1::/64"),
-        (6, "unreachable fd77::/64", "fd77:0:0:1::/64"),
-        (6, "prohibit fd77::3/128", "fd77:0:0:1::/64"),
-        (6, "2001:db8:7::/64 via fd77::9 dev up0 onlink", "fd77:0:0:1::/64"),
-    ],
+    [case if case in _BESIDE_ROUTES[3::5] else pytest.param(*case, marks=pytest.mark.slow) for case in _BESIDE_ROUTES],
 )
 def test_pool_keeps_clear_of_narrow_and_refusing_routes_and_of_routers(lab, family, route, expected):
     lab.write("/etc/berth.toml", _POOLS)
@@ -132,6 +135,7 @@ def test_pool_keeps_clear_of_narrow_and_refusing_routes_and_of_routers(lab, fami
     assert subnet_of(lab, "mine", family) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["to {} prohibit", "from {} unreachable", "to {} blackhole"])
 def test_pool_keeps_clear_of_what_rules_refuse(lab, rule):
     lab.write("/etc/berth.toml", _POOLS)
@@ -154,19 +158,21 @@ def test_pool_behind_a_router_is_taken_when_there_is_no_other(lab, family):
     assert subnet_of(lab, "mine", family) == ("172.30.0.0/16" if family == 4 else "fd77::/64")
 
 
+_OF_THE_HOST = [
+    ("10.9.0.0/24", "overlaps 10.9.0.0/24, the subnet of this host's link up0"),
+    ("10.9.0.128/25", "overlaps 10.9.0.0/24, the subnet of this host's link up0"),
+    ("10.0.0.0/8", "overlaps 10.9.0.0/24, the subnet of this host's link up0"),
+    ("192.0.2.0/24", "covers 192.0.2.12, this host's own address on link lan0"),
+    ("172.30.0.0/16", "covers 172.30.0.9, a router that this host uses on link up0"),
+    ("fd09::/64", "overlaps fd09::/64, the subnet of this host's link up0"),
+    ("fd09::8:0/112", "overlaps fd09::/64, the subnet of this host's link up0"),
+    ("fd55:1::/64", "covers fd55:1::2, this host's own address on link lan0"),
+    ("fd30::/64", "covers fd30::9, a router that this host uses on link up0"),
+]
+
+
 @pytest.mark.parametrize(
-    ("subnet", "reason"),
-    [
-        ("10.9.0.0/24", "overlaps 10.9.0.0/24, the subnet of this host's link up0"),
-        ("10.9.0.128/25", "overlaps 10.9.0.0/24, the subnet of this host's link up0"),
-        ("10.0.0.0/8", "overlaps 10.9.0.0/24, the subnet of this host's link up0"),
-        ("192.0.2.0/24", "covers 192.0.2.12, this host's own address on link lan0"),
-        ("172.30.0.0/16", "covers 172.30.0.9, a router that this host uses on link up0"),
-        ("fd09::/64", "overlaps fd09::/64, the subnet of this host's link up0"),
-        ("fd09::8:0/112", "overlaps fd09::/64, the subnet of this host's link up0"),
-        ("fd55:1::/64", "covers fd55:1::2, this host's own address on link lan0"),
-        ("fd30::/64", "covers fd30::9, a router that this host uses on link up0"),
-    ],
+    ("subnet", "reason"), [case if case in _OF_THE_HOST[2::3] else pytest.param(*case, marks=pytest.mark.slow) for case in _OF_THE_HOST]
 )
 def test_subnet_of_the_host_itself_is_refused(lab, subnet, reason):
     second_link(lab, "lan0", "lan")
