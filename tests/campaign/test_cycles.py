@@ -14,8 +14,8 @@ import pytest
 from tests.support.admin_client import AdminClient, descriptors, resident_octets
 from tests.support.lab import TABLES, Lab
 
-WARM = 60
-"""Cycles until pools of threads, caches and the heap have their size."""
+WARM, WARM_LONG = 60, 2000
+"""Cycles until pools of threads, caches and the heap have their size; and until as many addresses rest as ever will, 30 seconds' worth."""
 OCTETS = 12 << 20
 """Octets by which the resident memory may differ: the heap of an interpreter is never quite the same."""
 
@@ -74,12 +74,12 @@ def more(before: dict[str, int], after: dict[str, int]) -> dict[str, object]:
     return {key: (before[key], after[key]) for key in before if after[key] > before[key]}
 
 
-def churn(count: int) -> dict[str, object]:
-    """Run *count* cycles; return what differs, and print figures on the way."""
+def churn(count: int, warm: int = WARM) -> dict[str, object]:
+    """Run *count* cycles; return what differs from what it was after *warm* ones, and print figures on the way."""
     with Lab() as lab, closing(AdminClient(lab)) as client:
         lab.start_daemon()
         cycles = Cycles(lab, client, 1)
-        cycles.run(WARM)
+        cycles.run(warm)
         # Some of what belonged to the last one may go a moment later, so there may be less in the end.
         before, sizes = cycles.counted(), cycles.sizes()
         for part in range(10):
@@ -140,4 +140,4 @@ def test_sixty_cycles():
 @pytest.mark.campaign
 @pytest.mark.timeout(4 * 3600)
 def test_ten_thousand_cycles():
-    assert churn(int(os.environ.get("CYCLES", "10000"))) == {}
+    assert churn(int(os.environ.get("CYCLES", "10000")), WARM_LONG) == {}
