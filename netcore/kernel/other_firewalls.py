@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from netcore.desired.other_firewalls import DOCKER_USER, Chain, DockerRule, FirewalldZone, Measure, Missing, Seen
 from netcore.errors import KernelError
-from netcore.kernel import nft
+from netcore.kernel import files, nft
 from netcore.kernel.host_sockets import HostSockets
 from netcore.kernel.netlink import NETFILTER
 
@@ -87,8 +87,7 @@ def _legacy_programs() -> list[str]:
 
 def _has_legacy(family: str) -> bool:
     try:
-        with open(f"/proc/net/{family}_tables_names") as file:
-            return "filter" in file.read().split()
+        return "filter" in files.read(f"/proc/net/{family}_tables_names").split()
     except OSError:
         return False
 

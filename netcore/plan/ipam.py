@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -176,6 +176,8 @@ class AddressPool:
         self._next = self._first
         self._free: list[int] = []
         self._quarantine: deque[tuple[float, int]] = deque()
+        # How often each is in there: one that was asked for meanwhile, and given back, is twice.
+        self._resting = Counter[int]()
         self._is_new = is_new
         # Taken by wish beyond what was handed out so far; and those taken now that nobody had before.
         self._wished = set[int]()
@@ -246,7 +248,7 @@ class AddressPool:
         value = int(address)
         if value in self._own:
             self._give(value)
-            self._quarantine.append((now + limits.ADDRESS_QUARANTINE, value))
+            self._rest(value, now + limits.ADDRESS_QUARANTINE)
 
     def give_back(self, address: IPAddress) -> None:
         """Undo an allocation that never took effect: the address is free again at once."""
@@ -262,23 +264,34 @@ class AddressPool:
     def quarantine(self, address: IPAddress, until: float) -> None:
         """Keep *address* in quarantine until *until*, as read back from the store."""
         if address in self.pool.subnet and int(address) not in self._taken:
-            self._quarantine.append((until, int(address)))
+            self._rest(int(address), until)
+
+    def _rest(self, value: int, until: float) -> None:
+        self._quarantine.append((until, value))
+        self._resting[value] += 1
+
+    def _end_rest(self) -> int:
+        """Return the address that has been in quarantine longest, which it leaves."""
+        _, value = self._quarantine.popleft()
+        self._resting[value] -= 1
+        if not self._resting[value]:
+            del self._resting[value]
+        return value
 
     def _pick(self, now: float) -> int | None:
         while self._quarantine and self._quarantine[0][0] <= now:
-            heapq.heappush(self._free, self._quarantine.popleft()[1])
-        quarantined = {value for _, value in self._quarantine}
+            heapq.heappush(self._free, self._end_rest())
         while self._free:
             value = heapq.heappop(self._free)
-            if self._usable(value) and value not in quarantined and value < self._next:
+            if self._usable(value) and value not in self._resting and value < self._next:
                 return value
         while self._next <= self._last:
             value = self._next
             self._next += 1
-            if self._usable(value) and value not in quarantined:
+            if self._usable(value) and value not in self._resting:
                 return value
         while self._quarantine:
-            value = self._quarantine.popleft()[1]
+            value = self._end_rest()
             if self._usable(value):
                 return value
         return None

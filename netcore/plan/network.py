@@ -138,6 +138,8 @@ def _labels(request: NetworkRequest, driver: Driver | None, problems: Problems) 
                 raise InvalidRequest(f"option {key}", f"given twice, also as {min(twice)}")
             labels |= read
     for option in known:
+        if option.label not in labels:
+            continue
         wrong = len(problems)
         with problems.noted():
             option.of(labels)

@@ -227,6 +227,17 @@ def test_quarantine_goes_on_after_a_restart():
         assert made.allocate(5 + limits.ADDRESS_QUARANTINE) == address
 
 
+def test_an_address_that_was_asked_for_while_it_rested_rests_again_from_its_end():
+    addresses = pool("10.0.0.0/29")
+    address = addresses.allocate(0)
+    addresses.release(address, 5)
+    addresses.reserve(address, field="ip")
+    addresses.release(address, 20)
+    # The first rest is over, the second is not.
+    assert str(addresses.allocate(6 + limits.ADDRESS_QUARANTINE)) == "10.0.0.2"
+    assert addresses.allocate(20 + limits.ADDRESS_QUARANTINE) == address
+
+
 def test_the_gateway_is_the_lowest_free_address():
     assert str(ipam.default_gateway(ip_network("10.0.0.0/24"), None, [("x", ip_address("10.0.0.1"))])) == "10.0.0.2"
     assert str(ipam.default_gateway(ip_network("10.0.0.0/24"), ip_network("10.0.0.128/25"), ())) == "10.0.0.128"
