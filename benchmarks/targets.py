@@ -21,6 +21,8 @@ from benchmarks.lifecycle import UnixConnection, call, dns_under_churn, docker, 
 from benchmarks.report import chosen, compile_modules, machine, summary, table, write
 
 MANY, REPEAT = 1000, 40
+SETTLED = 20
+"""Seconds until what the kernel and the daemon do behind the making of a thousand sandboxes is done."""
 SOCKET = "/run/berth/berth.sock"
 Results = dict[str, list[float]]
 ASK = """
@@ -82,9 +84,11 @@ def of_sandboxes(connection: UnixConnection, results: Results, label: str) -> No
 
 
 def sandboxes(connection: UnixConnection, results: Results) -> None:
-    """Sandboxes beside one other and beside a thousand on another network; then a hundred at once."""
+    """Sandboxes beside one other, and beside a thousand on another network, twice; then a hundred at once."""
     of_sandboxes(connection, results, "1 sandbox")
     crowd(connection, range(MANY))
+    of_sandboxes(connection, results, f"{MANY} sandboxes just made")
+    time.sleep(SETTLED)
     of_sandboxes(connection, results, f"{MANY} sandboxes")
     by_hands(8, range(MANY), lambda own, number: call(own, "DELETE", f"/v1/sandboxes/s{number}"))
     at_once = []
