@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
+import os
 from collections.abc import Iterable
 
 from netcore import limits
@@ -44,6 +46,16 @@ def write(path: str, value: str, *, optional: bool = False, dispensable: bool = 
                 return
             raise Unavailable(f"writing {name}", _remedy(path, value)) from error
         raise KernelError("write", name, error.errno or 0) from error
+
+
+def try_to_write(path: str, value: str) -> None:
+    """Give the sysctl *path* *value* if that can be: it is of use, but nothing depends on it."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(f"/proc/sys/{path}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, value.encode())
+        finally:
+            os.close(descriptor)
 
 
 def _set_by_netlink(path: str, value: str) -> bool:

@@ -28,7 +28,7 @@ from netcore.desired.objects import (
     VxlanLink,
 )
 from netcore.errors import NotFound
-from netcore.kernel import link_kinds, netns, rtnl
+from netcore.kernel import link_kinds, netns, rtnl, sysctl
 from netcore.kernel.handlers import link_repair
 from netcore.kernel.handlers.handler import Handler, nothing
 from netcore.kernel.inventory import Inventory
@@ -140,6 +140,9 @@ def _create_veth(sessions: NetlinkSessions, veth: Veth) -> tuple[()]:
             peer_netns_descriptor=peer_netns,
         )
         sessions.rtnetlink(HOST).execute(creation)
+    # It is the port of a bridge, and needs no address and no route of its own: the kernel's work for them, which goes on behind
+    # the reply and holds up all other changes of links, grows with the number of ports.
+    sysctl.try_to_write(f"net/ipv6/conf/{veth.host_ifname}/disable_ipv6", "1")
     return ()
 
 
