@@ -46,3 +46,15 @@ def test_who_remembers_an_address_learns_whose_it_is_now(lab):
     # Told before the answer was there.
     lab.run("ip", "netns", "exec", "berth-asker", "ping", "-c1", "-W1", address)
     assert again["mac"] in lab.out("ip", "-n", "berth-asker", "neigh", "show", address)
+
+
+def test_the_hosts_end_of_a_pair_has_no_ipv6_of_its_own(lab):
+    assert lab.api("POST", "/v1/networks", {"name": "six", "ipv6": True})[0] == 201
+    status, view = lab.api("POST", "/v1/sandboxes", {"name": "six", "networks": [{"network": "six"}]})
+    assert status == 201, view
+    for port in (name for name in lab.out("ls", "/sys/class/net").split() if name.startswith("veth")):
+        assert lab.out("ip", "-6", "-o", "addr", "show", "dev", port) == ""
+        assert lab.out("ip", "-6", "route", "show", "table", "all", "dev", port) == ""
+    # The sandbox and the bridge do.
+    gateway = next(one for one in view["endpoints"][0]["gateway_addresses"] if ":" in one)
+    lab.run("ip", "netns", "exec", "berth-six", "ping", "-c1", "-W5", gateway)
