@@ -42,6 +42,16 @@ def netns_path(name: str, identity: str, netns_directory: str, is_taken: Callabl
     return NetnsPath(f"{path}-{identity[:12]}" if is_taken(path) else path)
 
 
+def new_id(random_hex: RandomHex) -> SandboxId:
+    """Return the id of a new sandbox. As with Docker's, its short form is no number: it is a name too, and programs take a number for an
+    address.
+    """
+    while True:
+        identity = SandboxId(random_hex(32))
+        if not identity[:12].isdecimal():
+            return identity
+
+
 def plan_sandbox(
     request: SandboxRequest,
     kind: Stack,
@@ -64,7 +74,7 @@ def plan_sandbox(
         raise InvalidRequest("gateway", "only an adopted namespace can have a default route to replace")
     if request.domainname:
         names.check_dns_name("domainname", request.domainname)
-    identity, created = request.again or (SandboxId(random_hex(32)), now)
+    identity, created = request.again or (new_id(random_hex), now)
     hostname, domainname = request.hostname and names.check_hostname(request.hostname), request.domainname
     if target is not None:
         hostname, domainname = target.hostname, target.domainname

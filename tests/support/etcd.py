@@ -64,6 +64,9 @@ class Member:
             self.process.kill()
             self.process.wait()
 
+    def has_ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
     def is_healthy(self) -> bool:
         if self.scheme == "https":
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.client), timeout=1):
@@ -77,13 +80,19 @@ class Member:
 @contextlib.contextmanager
 def cluster(directory: Path, size: int = 1, *more: str, scheme: str = "http") -> Iterator[list[Member]]:
     """Yield the members of a cluster that has a leader."""
-    members = [Member(f"m{number}", directory) for number in range(size)]
-    text = ",".join(f"{member.name}=http://127.0.0.1:{member.peer}" for member in members)
-    for member in members:
-        member.more, member.scheme = more, scheme
-        member.start(text)
+    members: list[Member] = []
     try:
-        wait_until_healthy(members)
+        # Somebody else may have taken a port since it was free: who was to have it ends at once.
+        while not members or any(member.has_ended() for member in members):
+            for member in members:
+                member.kill()
+                shutil.rmtree(directory / member.name, ignore_errors=True)
+            members = [Member(f"m{number}", directory) for number in range(size)]
+            text = ",".join(f"{member.name}=http://127.0.0.1:{member.peer}" for member in members)
+            for member in members:
+                member.more, member.scheme = more, scheme
+                member.start(text)
+            wait_until_healthy(members)
         yield members
     finally:
         for member in members:
@@ -91,7 +100,8 @@ def cluster(directory: Path, size: int = 1, *more: str, scheme: str = "http") ->
 
 
 def wait_until_healthy(members: list[Member]) -> None:
+    """Wait until all answer, or one has ended."""
     end = time.monotonic() + 60
-    while not all(member.is_healthy() for member in members):
+    while not all(member.is_healthy() for member in members) and not any(member.has_ended() for member in members):
         assert time.monotonic() < end, (members[0].directory / f"{members[0].name}.log").read_text()[-2000:]
         time.sleep(0.05)

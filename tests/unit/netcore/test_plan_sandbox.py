@@ -4,7 +4,7 @@ import pytest
 
 from netcore.errors import InvalidRequest
 from netcore.model import Sandbox, SandboxRequest, Stack
-from netcore.plan.sandbox import check_networks, plan_sandbox
+from netcore.plan.sandbox import check_networks, new_id, plan_sandbox
 from tests.support.networks import bridge_network
 
 
@@ -58,3 +58,8 @@ def test_networks_to_begin_with():
         check_networks([front, front])
     with pytest.raises(InvalidRequest, match="cannot attach both"):
         check_networks([front, default])
+
+
+def test_short_id_is_never_a_number():
+    drawn = iter(["1" * 64, "123456789012" + "a" * 52, "12345678901a" + "1" * 52])
+    assert new_id(lambda _: next(drawn)) == "12345678901a" + "1" * 52
