@@ -23,8 +23,6 @@ def test_what_is_something_else(tmp_path, kind):
     path = tmp_path / kind
     {"file": path.touch, "pipe": lambda: os.mkfifo(path), "directory": path.mkdir}[kind]()
     gc.collect()  # What earlier tests left open must not be closed in between.
-    # What earlier tests have left goes now, and not between the two looks.
-    gc.collect()
     before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(InvalidRequest, match="is not a network namespace"):
         open_netns(str(path))
