@@ -16,7 +16,7 @@ from netcore.store.records import Records
 async def remove(controller: Controller, records: Records, aside: Aside) -> None:
     """Remove something that is set aside, with its record and what is left of it in the kernel.
 
-    Everything is tried; TeardownFailed says what failed. Its record is gone in any case.
+    Everything is tried; TeardownFailed says what failed. Its record goes in any case.
     """
     if aside.network is not None:
         reasons = await _remove_network(controller, records, aside.network)

@@ -389,8 +389,8 @@ class Transaction:
         reasons = await self._unpublish(before.sandbox, after.endpoints)
         await parts.overlays.withdraw(plan.gone)
         reasons += await parts.plugin_endpoints.leave(plan.gone, before.endpoints)
+        rest = parts.addresses.rest_here(plan.gone)
         try:
-            rest = parts.addresses.rest_here(plan.gone)
             waiting = await parts.workers.run(lambda: parts.executor.remove(plan.steps, plan.target, addresses_rest=rest))
             await parts.plugin_endpoints.update_external_connectivity(after.sandbox, before.endpoints, after.endpoints)
         except TeardownFailed as error:
@@ -399,7 +399,7 @@ class Transaction:
             reasons.append(str(error))
         reasons += await parts.plugin_endpoints.delete(plan.gone)
         await parts.records.put_disconnected(after.sandbox, after.endpoints, await parts.addresses.release(plan.gone))
-        if not parts.addresses.rest_here(plan.gone):
+        if not rest:
             # Others may have them now, so a start must not give them back again.
             await parts.records.writes.write_late()
         await self.make_known(after)
@@ -417,10 +417,10 @@ class Transaction:
         reasons = await self._unpublish(sandbox, ())
         await parts.overlays.withdraw(plan.gone)
         reasons += await parts.plugin_endpoints.leave(plan.gone, plan.gone)
+        rest = parts.addresses.rest_here(plan.gone)
         try:
             # What is in a namespace of ours goes with it.
             ending = None if sandbox.adopted else sandbox.id
-            rest = parts.addresses.rest_here(plan.gone)
             await parts.workers.run(lambda: parts.executor.remove(plan.steps, plan.target, ending=ending, addresses_rest=rest))
         except TeardownFailed as error:
             reasons += error.reasons
@@ -430,7 +430,7 @@ class Transaction:
         if sandbox.ports:
             await parts.workers.run(lambda: parts.host_ports.release(sandbox.ports))
         await self.drop_sandbox(sandbox, await parts.addresses.release(plan.gone))
-        if not parts.addresses.rest_here(plan.gone):
+        if not rest:
             await parts.records.writes.write_late()
         await parts.overlays.deactivate_unused(endpoint.network_id for endpoint in plan.gone)
         return reasons

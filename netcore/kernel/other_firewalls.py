@@ -108,17 +108,16 @@ def _run(program: str, arguments: list[str]) -> str | None:
 
 
 def _end(program: str, arguments: list[str]) -> int | None:
-    """Return the exit status of *program*, as a shell does if it is not installed; None if it did not end by itself."""
-    if shutil.which(program, path=_PATH) is None:
-        return _NOT_FOUND
+    """Return the exit status of *program*; None if it did not end by itself."""
     done = _call(program, arguments)
     return None if done is None or done.returncode < 0 else done.returncode
 
 
 def _call(program: str, arguments: list[str]) -> subprocess.CompletedProcess[str] | None:
+    """Return how *program* ended, as a shell does if it is not installed; None if it could not be run or took too long."""
     path = shutil.which(program, path=_PATH)
     if path is None:
-        return None
+        return subprocess.CompletedProcess(program, _NOT_FOUND, "", "")
     wait = ["-w", "5"] if "tables" in program else []
     try:
         return subprocess.run([path, *wait, *arguments], capture_output=True, text=True, timeout=15, check=False)
