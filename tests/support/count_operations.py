@@ -1,7 +1,8 @@
 """Run inside a lab: count what each operation costs in sockets, netlink requests, namespace entries and commits; print JSON.
 
 Counted once on a host with nothing else and once with *others* networks and sandboxes (the argument). What comes later by itself
-(repeated announcements, flows of ports, the end of a removal in the store) is left out. The classes are wrapped from outside; the product has no hook for this.
+(repeated announcements, flows of ports, the end of a removal in the store) is left out. The classes are wrapped from outside; the
+product has no hook for this.
 """
 
 from __future__ import annotations
