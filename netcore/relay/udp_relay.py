@@ -127,6 +127,7 @@ class _Client:
             if self._peer is not None:
                 take_source(sock, self._peer)
             sock.connect((str(address), port))
+            self._target = sock.getpeername()[:2]
         except BaseException:
             sock.close()
             raise
@@ -150,12 +151,15 @@ class _Client:
     def _from_sandbox(self) -> None:
         for _ in range(limits.PROXY_DATAGRAMS):
             try:
-                data = self._socket.recv(_DATAGRAM)
+                data, sender = self._socket.recvfrom(_DATAGRAM)
             except ConnectionRefusedError:
                 self._try_next()
                 return
             except OSError:
                 return
+            if sender[:2] != self._target:
+                # It came after the socket had the client's address, and before it had its target's: it is no answer.
+                continue
             self._unanswered = None
             self._last = self._loop.time()
             self._reply(data)

@@ -56,10 +56,12 @@ class UdpWayOut:
             server = _original(control)
             if server is None:
                 continue
-            key = (peer[0], peer[1], *server)
-            flow = self._flows.get(key) or self._begin(key, len(data))
-            if flow is not None:
-                flow.to_outside(data)
+            self._take((peer[0], peer[1], *server), data)
+
+    def _take(self, key: _Key, data: bytes) -> None:
+        flow = self._flows.get(key) or self._begin(key, len(data))
+        if flow is not None:
+            flow.to_outside(data)
 
     def _begin(self, key: _Key, length: int) -> _Flow | None:
         client = self._client_of(TranslatedFlow(socket.IPPROTO_UDP, ip_address(key[0]), key[1], ip_address(key[2]), key[3]))
@@ -69,7 +71,7 @@ class UdpWayOut:
             self._ledger.refused(Kind.FLOWS, client)
             return None
         try:
-            flow = _Flow(self._edge, key, self._refused, self._places.use, self._ended)
+            flow = _Flow(self._edge, key, self._take, self._refused, self._places.use, self._ended)
         except OSError as error:
             self._places.ended(key)
             self._refused(key, length, error.errno or 0)
@@ -108,19 +110,21 @@ def _original(control: list[tuple[int, int, bytes]]) -> tuple[str, int] | None:
 
 
 class _Flow:
-    """What one client says to one server. *patience*: seconds of silence after which it ends."""
+    """What one client says to one server. *take*: is given what other clients say to it. *patience*: seconds of silence until it ends."""
 
-    __slots__ = ("_ended", "_inside", "_key", "_length", "_loop", "_outside", "_refused", "_used", "last", "patience")
+    __slots__ = ("_ended", "_inside", "_key", "_length", "_loop", "_outside", "_refused", "_take", "_used", "last", "patience")
 
     def __init__(
         self,
         edge: Edge,
         key: _Key,
+        take: Callable[[_Key, bytes], None],
         refused: Callable[[_Key, int, int], None],
         used: Callable[[_Key], None],
         ended: Callable[[_Key], None],
     ) -> None:
         self._key = key
+        self._take = take
         self._refused = refused
         self._used = used
         self._ended = ended
@@ -165,10 +169,15 @@ class _Flow:
     def _from_inside(self) -> None:
         for _ in range(limits.WAY_OUT_TURN):
             try:
-                data = self._inside.recv(_DATAGRAM)
+                data, peer = self._inside.recvfrom(_DATAGRAM)
             except OSError:
                 return
-            self.to_outside(data)
+            client, server = self._key[:2], self._key[2:]
+            if peer[:2] == client:
+                self.to_outside(data)
+            else:
+                # It came after the socket had the server's address, and before it had its client's.
+                self._take((peer[0], peer[1], *server), data)
 
     def _from_outside(self) -> None:
         for _ in range(limits.WAY_OUT_TURN):

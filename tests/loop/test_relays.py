@@ -138,6 +138,37 @@ async def test_one_source_does_not_take_all_places_of_a_udp_port():
         each.close()
 
 
+class Hurried(socket.socket):
+    """Is sent a datagram by another one between bind(2) and connect(2), when any sender's comes to it."""
+
+    others = None
+
+    def connect(self, target):
+        self.bind(("127.0.0.1", 0))
+        self.others.sendto(b"no answer", self.getsockname())
+        super().connect(target)
+
+
+async def test_what_another_sends_before_the_socket_has_its_target_is_no_answer(monkeypatch):
+    client, sock, target, other = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(4))
+    for each in (client, sock, target, other):
+        each.settimeout(20)
+        each.bind(("127.0.0.1", 0))
+    sock.setblocking(False)
+    monkeypatch.setattr(Hurried, "others", other)
+    rule = RelayRule(((ip_address("127.0.0.1"), target.getsockname()[1]),), frozenset({Clients.IPV4}))
+    relay = UdpRelay(sock, rule, lambda *_: False, places())
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", Hurried)
+        client.sendto(b"question", sock.getsockname())
+        data, relayed_from = await asyncio.to_thread(target.recvfrom, 100)
+    target.sendto(b"answer to " + data, relayed_from)
+    assert await asyncio.to_thread(client.recv, 100) == b"answer to question"
+    relay.close()
+    for each in (client, sock, target, other):
+        each.close()
+
+
 @pytest.mark.parametrize(
     ("peer", "source"),
     [
