@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 from netcore.desired.diff import Step
 from netcore.desired.firewall import DNAT, DNAT_ANY, SOURCE, TARGET6
@@ -18,12 +19,36 @@ _PUBLISHED = (*DNAT.values(), *DNAT_ANY.values())
 """Maps whose keys begin with the protocol and end with the host's port."""
 
 
+Target = tuple[IPAddress, int]
+"""Address and port."""
+
+
+class PortMove(NamedTuple):
+    """Where a port that the host publishes led *before*, and where it leads *after*, None: nowhere. *address*: of the host, None: any."""
+
+    family: int
+    protocol: str
+    address: IPAddress | None
+    port: int
+    before: Target | None
+    after: Target | None
+
+
+class TrackedFlow(NamedTuple):
+    """What the kernel has of a flow: whom the client wrote to, and who answers."""
+
+    family: int
+    protocol: str
+    destination: Target
+    answers: Target
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flows:
-    """Tracked connections: all of *addresses*, and those to the host's *ports* (family, protocol, port)."""
+    """Tracked connections: all of *addresses*, and those that *ports* led astray."""
 
     addresses: frozenset[IPAddress] = frozenset()
-    ports: frozenset[tuple[int, str, int]] = frozenset()
+    ports: frozenset[PortMove] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.addresses or self.ports)
@@ -38,20 +63,40 @@ def stale_flows(steps: Iterable[Step]) -> Flows:
     Flows to a port that led to an address that went are flows of this address.
     """
     addresses: set[IPAddress] = set()
-    moved: set[tuple[int, str, int]] = set()
-    unpublished: list[Element] = []
+    moves: list[PortMove] = []
     for step in steps:
         element = step.subject
         if not isinstance(element, Element):
             continue
-        if element.set in _PUBLISHED and step.after is None:
-            unpublished.append(element)
-        elif element.set in _PUBLISHED:
-            moved.add(_port(element))
+        if element.set in _PUBLISHED:
+            # What is only put right was not there for a while.
+            before = _target(step.before) if step.before != step.after else None
+            moves.append(_move(element, before, _target(step.after)))
         elif step.after is None and element.set in _OWN_ADDRESSES:
             addresses |= _own_address(element)
-    moved.update(_port(element) for element in unpublished if element.data[0] not in addresses)
-    return Flows(addresses=frozenset(addresses), ports=frozenset(moved))
+    return Flows(
+        addresses=frozenset(addresses),
+        ports=frozenset(move for move in moves if move.after is not None or move.before is None or move.before[0] not in addresses),
+    )
+
+
+def is_astray(flow: TrackedFlow, move: PortMove, is_of_host: Callable[[IPAddress], bool]) -> bool:
+    """Return whether *flow* goes where *move* no longer leads: to the target before, or past one that there is now, to the host itself.
+
+    Flows of others to the same port number are none of it, and those that began after the move are right.
+    """
+    address, port = flow.destination
+    if (flow.family, flow.protocol, port) != (move.family, move.protocol, move.port) or move.address not in (None, address):
+        return False
+    if flow.answers == move.before:
+        return move.before != move.after
+    return move.after is not None and flow.answers == flow.destination and is_of_host(address)
+
+
+def leads_back(move: PortMove, earlier: PortMove) -> bool:
+    """Return whether flows that *earlier* led astray are right again with *move*."""
+    same_port = (move.family, move.protocol, move.port) == (earlier.family, earlier.protocol, earlier.port)
+    return same_port and move.after is not None and move.after == earlier.before
 
 
 def addresses_brought(steps: Iterable[Step]) -> set[IPAddress]:
@@ -66,12 +111,22 @@ def addresses_brought(steps: Iterable[Step]) -> set[IPAddress]:
     return brought
 
 
-def _port(element: Element) -> tuple[int, str, int]:
-    """Return (family, protocol, port of the host) that *element* publishes."""
-    port = element.fields[-1]
+def _target(element: object) -> Target | None:
+    if not isinstance(element, Element):
+        return None
+    address, port = element.data
+    assert isinstance(address, IPv4Address | IPv6Address)
+    assert isinstance(port, int)
+    return address, port
+
+
+def _move(element: Element, before: Target | None, after: Target | None) -> PortMove:
+    protocol, *address, port = element.fields
     assert element.set.family is not None
     assert isinstance(port, int)
-    return element.set.family, str(element.fields[0]), port
+    (own,) = address or (None,)
+    assert own is None or isinstance(own, IPv4Address | IPv6Address)
+    return PortMove(element.set.family, str(protocol), own, port, before, after)
 
 
 def _own_address(element: Element) -> set[IPAddress]:

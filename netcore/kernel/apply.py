@@ -97,7 +97,7 @@ class Executor:
 
     def apply(self, steps: Sequence[Step]) -> None:
         """Carry out *steps*; when one fails, undo those done and raise its error."""
-        self._deferred_flows.settle(addresses_brought(steps))
+        self._deferred_flows.settle(addresses_brought(steps), stale_flows(steps).ports)
         done: list[Step] = []
         try:
             with self._sessions(steps=steps) as sessions:
@@ -121,7 +121,7 @@ class Executor:
             # No record says yet that they rest.
             self.forget(Flows(addresses=gone))
         if flows.ports:
-            # New flows are right already.
+            # New flows are right already, and are left alone.
             self._deferred_flows.put(Flows(ports=flows.ports))
 
     def remove(self, steps: Sequence[Step], target: str, *, ending: SandboxId | None = None, addresses_rest: bool = False) -> list[Step]:

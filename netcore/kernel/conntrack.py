@@ -1,4 +1,4 @@
-"""Connection tracking: delete the entries of an address or a host port, so that no connection goes on to an old peer; who began one.
+"""Connection tracking: delete the entries of an address, and those that a published port led astray; who began one.
 
 The kernel finds them by its own filter where that does what it should (`flow_filter`), and else the table is looked through here.
 
@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import struct
-from collections.abc import Collection
-from ipaddress import IPv4Address, IPv6Address
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
 from netcore import limits
-from netcore.desired.flows import Flows
+from netcore.desired.flows import Flows, PortMove, TrackedFlow, is_astray
 from netcore.errors import KernelError
-from netcore.kernel import flow_filter, sysctl
+from netcore.kernel import flow_filter, rtnl, sysctl
 from netcore.kernel.flow_filter import DELETE, GET, PROTOCOLS, Choice, Part
 from netcore.kernel.netlink import NetlinkSocket, Request, attr, find, nested
 from netcore.model import IPAddress
 
 _FILTERED_PORTS = ("tcp", "udp")
+_NAMES = {number: name for name, number in PROTOCOLS.items()}
 _COUNT = "net/netfilter/nf_conntrack_count"
 _PINGS = {1: (4, 0), 58: (7, 129)}
 """ICMP and ICMPv6 → the type of the attribute with a ping's number, which those with type and code follow; type of the reply."""
@@ -38,12 +41,12 @@ class TranslatedFlow(NamedTuple):
     destination_port: int
 
 
-def forget(netlink: NetlinkSocket, flows: Flows) -> None:
-    """Delete the entries of *flows* on the host. A kernel without connection tracking has none."""
+def forget(netlink: NetlinkSocket, routes: NetlinkSocket, flows: Flows) -> None:
+    """Delete the entries of *flows* on the host. A kernel without connection tracking has none. *routes*: a socket for routes."""
     if sysctl.read(_COUNT) == "0":
         return
     with contextlib.suppress(KernelError):
-        flush(netlink, flows, flow_filter.honoured())
+        flush(netlink, routes, flows, flow_filter.honoured())
 
 
 def client_behind(netlink: NetlinkSocket, flow: TranslatedFlow) -> IPAddress | None:
@@ -73,46 +76,89 @@ def _reply_numbers(flow: TranslatedFlow) -> list[bytes]:
     ]
 
 
-def flush(netlink: NetlinkSocket, flows: Flows, honoured: Collection[Choice]) -> None:
-    """Delete the entries of *flows*, by filter as far as that is *honoured*. Raises KernelError."""
-    requests, rest = by_filter(flows, honoured)
+def flush(netlink: NetlinkSocket, routes: NetlinkSocket, flows: Flows, honoured: Collection[Choice]) -> None:
+    """Delete the entries of *flows*, found by filter as far as that is *honoured*. Raises KernelError."""
+    requests, rest = by_filter(flows.addresses, honoured)
     if any(error is not None for error in netlink.run(requests)):
-        rest = flows
-    _look_for(netlink, rest)
+        rest = flows.addresses
+    _delete_of_addresses(netlink, rest)
+    _delete_astray(netlink, flows.ports, honoured, functools.cache(functools.partial(rtnl.is_own_address, routes)))
 
 
-def by_filter(flows: Flows, honoured: Collection[Choice]) -> tuple[list[Request], Flows]:
-    """Return the requests by which the kernel deletes some of *flows*, and the others.
+def by_filter(addresses: Set[IPAddress], honoured: Collection[Choice]) -> tuple[list[Request], Set[IPAddress]]:
+    """Return the requests by which the kernel deletes the flows of some of *addresses*, and the others.
 
-    Each request is a walk through the table, so for many flows looking once is quicker.
+    Each request is a walk through the table, so for many addresses looking once is quicker.
     """
-    addresses = [address for address in flows.addresses if (address.version, Part.ADDRESS) in honoured]
-    ports = [port for port in flows.ports if (port[0], Part.PORT) in honoured and port[1] in _FILTERED_PORTS]
-    requests = [request for address in addresses for request in flow_filter.of_address(address)]
-    requests += [flow_filter.of_port(*port) for port in ports]
+    filtered = [address for address in addresses if (address.version, Part.ADDRESS) in honoured]
+    requests = [request for address in filtered for request in flow_filter.of_address(address)]
     if len(requests) > limits.FLOW_FILTERS:
-        return [], flows
-    return requests, Flows(addresses=flows.addresses.difference(addresses), ports=flows.ports.difference(ports))
+        return [], addresses
+    return requests, addresses - set(filtered)
 
 
-def _look_for(netlink: NetlinkSocket, flows: Flows) -> None:
-    packed = {address.packed for address in flows.addresses}
-    wanted = {(family, PROTOCOLS[protocol], port) for family, protocol, port in flows.ports}
-    families = {address.version for address in flows.addresses} | {family for family, _, _ in flows.ports}
-    for family in sorted(families):
-        for message in netlink.dump(Request(GET, 0, flow_filter.head(family), "list", "conntrack entries")):
+def _delete_of_addresses(netlink: NetlinkSocket, addresses: Set[IPAddress]) -> None:
+    packed = {address.packed for address in addresses}
+    for family in sorted({address.version for address in addresses}):
+        for message in netlink.dump(flow_filter.all_flows(family)):
             body = message[20:]
-            if _matches(body, family, packed, wanted):
+            if any(find(body, direction, *_source(family)) in packed for direction in (flow_filter.TUPLE_ORIG, flow_filter.TUPLE_REPLY)):
                 _delete(netlink, family, body)
 
 
-def _matches(body: bytes, family: int, packed: set[bytes], wanted: set[tuple[int, int, int]]) -> bool:
-    for direction in (flow_filter.TUPLE_ORIG, flow_filter.TUPLE_REPLY):
-        if find(body, direction, flow_filter.TUPLE_IP, flow_filter.ends(family)[0]) in packed:
-            return True
-    protocol = find(body, flow_filter.TUPLE_ORIG, flow_filter.TUPLE_PROTO, flow_filter.PROTO_NUM)
-    port = find(body, flow_filter.TUPLE_ORIG, flow_filter.TUPLE_PROTO, flow_filter.DESTINATION_PORT)
-    return protocol is not None and port is not None and (family, protocol[0], struct.unpack("!H", port)[0]) in wanted
+def _delete_astray(
+    netlink: NetlinkSocket, moves: Iterable[PortMove], honoured: Collection[Choice], is_of_host: Callable[[IPAddress], bool]
+) -> None:
+    by_port: dict[tuple[int, str, int], list[PortMove]] = defaultdict(list)
+    for move in moves:
+        by_port[move.family, move.protocol, move.port].append(move)
+    for request in looks(by_port, honoured):
+        for message in netlink.dump(request):
+            body = message[20:]
+            flow = _read(body)
+            if flow is None:
+                continue
+            of_port = by_port.get((flow.family, flow.protocol, flow.destination[1]), ())
+            if any(is_astray(flow, move, is_of_host) for move in of_port):
+                _delete(netlink, flow.family, body)
+
+
+def looks(by_port: Mapping[tuple[int, str, int], Sequence[PortMove]], honoured: Collection[Choice]) -> list[Request]:
+    """Return the requests that list the flows to these ports, and perhaps others.
+
+    Each is a walk through the table, so for many ports looking at all flows once is quicker.
+    """
+    filtered = [key for key in sorted(by_port) if (key[0], Part.PORT) in honoured and key[1] in _FILTERED_PORTS]
+    if len(filtered) > limits.FLOW_FILTERS:
+        filtered = []
+    # Where a port led nowhere before, only what is not translated can be wrong: not the many flows of sandboxes to others' servers.
+    narrow = [flow_filter.to_port(*key, untranslated=all(move.before is None for move in by_port[key])) for key in filtered]
+    families = {family for family, protocol, port in by_port if (family, protocol, port) not in filtered}
+    return [*narrow, *map(flow_filter.all_flows, sorted(families))]
+
+
+def _source(family: int) -> tuple[int, int]:
+    """Return where in a tuple its source address is."""
+    return flow_filter.TUPLE_IP, flow_filter.ends(family)[0]
+
+
+def _read(body: bytes) -> TrackedFlow | None:
+    """Return the flow that a message tells of, None if it has no ports."""
+    for family in (4, 6):
+        source, destination = flow_filter.ends(family)
+        asked = find(body, flow_filter.TUPLE_ORIG, flow_filter.TUPLE_IP, destination)
+        answers = find(body, flow_filter.TUPLE_REPLY, flow_filter.TUPLE_IP, source)
+        port = find(body, flow_filter.TUPLE_ORIG, flow_filter.TUPLE_PROTO, flow_filter.DESTINATION_PORT)
+        answering = find(body, flow_filter.TUPLE_REPLY, flow_filter.TUPLE_PROTO, flow_filter.SOURCE_PORT)
+        protocol = find(body, flow_filter.TUPLE_ORIG, flow_filter.TUPLE_PROTO, flow_filter.PROTO_NUM)
+        if asked and answers and port and answering and protocol:
+            name = _NAMES.get(protocol[0], "")
+            return TrackedFlow(family, name, (ip_address(asked), _number(port)), (ip_address(answers), _number(answering)))
+    return None
+
+
+def _number(port: bytes) -> int:
+    return int.from_bytes(port, "big")
 
 
 def _delete(netlink: NetlinkSocket, family: int, body: bytes) -> None:

@@ -8,15 +8,15 @@ if that fails. After a crash the addresses that rest say which flows may be left
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Set
+from collections.abc import Callable, Collection, Set
 from threading import Lock
 
 from netcore import limits
-from netcore.desired.flows import Flows
+from netcore.desired.flows import Flows, PortMove, leads_back
 from netcore.errors import NetcoreError
 from netcore.kernel import conntrack
 from netcore.kernel.host_sockets import HostSockets
-from netcore.kernel.netlink import NETFILTER
+from netcore.kernel.netlink import NETFILTER, ROUTE
 from netcore.model import IPAddress
 
 log = logging.getLogger(__name__)
@@ -54,11 +54,13 @@ class DeferredFlows:
                 self._waiting |= flows
             self._try_again(error)
 
-    def settle(self, addresses: Set[IPAddress]) -> None:
-        """Return when no flow of *addresses* is to be forgotten any more: somebody has them from now on. Raises as `finish`."""
+    def settle(self, addresses: Set[IPAddress], moves: Collection[PortMove] = ()) -> None:
+        """Return when no flow is to be forgotten any more that will be right: of *addresses*, which somebody has from now on, and of ports
+        that lead again with *moves* where they led before. Raises as `finish`.
+        """
         with self._lock:
-            is_due = not addresses.isdisjoint(self._waiting.addresses) or not addresses.isdisjoint(self._in_work.addresses)
-        if is_due:
+            left = self._waiting | self._in_work
+        if not addresses.isdisjoint(left.addresses) or any(leads_back(move, earlier) for move in moves for earlier in left.ports):
             self.finish()
 
     def _try(self) -> None:
@@ -93,5 +95,5 @@ class DeferredFlows:
 
     def flush(self, flows: Flows) -> None:
         """Have the kernel delete *flows*."""
-        with self._host_sockets.lent(NETFILTER) as netlink:
-            conntrack.forget(netlink, flows)
+        with self._host_sockets.lent(NETFILTER) as netlink, self._host_sockets.lent(ROUTE) as routes:
+            conntrack.forget(netlink, routes, flows)

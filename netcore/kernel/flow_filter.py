@@ -1,4 +1,4 @@
-"""Deleting tracked flows by the kernel's own filter: the requests, and whether this kernel takes them for what they mean.
+"""Deleting and listing tracked flows by the kernel's own filter: the requests, and whether this kernel takes them for what they mean.
 
 A delete request with a filter (CTA_FILTER) and part of a tuple walks the table in the kernel, which takes a fifth of the
 time of a dump and does not grow with what others have there. But not every kernel means the same by it. Those before
@@ -16,7 +16,7 @@ import socket
 import struct
 from collections.abc import Iterable, Sequence
 from enum import Enum
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from netcore.errors import NetcoreError
@@ -34,7 +34,9 @@ TUPLE_IP, TUPLE_PROTO = 1, 2
 PROTO_NUM, SOURCE_PORT, DESTINATION_PORT = 1, 2, 3
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
-_TIMEOUT, _FILTER = 7, 25
+_STATUS, _TIMEOUT, _FILTER, _STATUS_MASK = 3, 7, 25, 26
+_TRANSLATED = 0x30
+"""IPS_SRC_NAT and IPS_DST_NAT."""
 _ORIG_FLAGS, _REPLY_FLAGS = 1, 2
 _BY_SOURCE, _BY_PROTOCOL, _BY_DESTINATION_PORT = 1, 8, 32
 _NFGEN = struct.Struct("!BBH")
@@ -72,10 +74,21 @@ def of_address(address: IPAddress) -> list[Request]:
     return [_deletion(address.version, direction, _BY_SOURCE, wanted, f"of {address}") for direction in (TUPLE_ORIG, TUPLE_REPLY)]
 
 
-def of_port(family: int, protocol: str, port: int) -> Request:
-    """Return the request that deletes the flows to *port*, as the client wrote it. Only of TCP and UDP does the filter look at ports."""
+def to_port(family: int, protocol: str, port: int, *, untranslated: bool) -> Request:
+    """Return the request that lists the flows to *port*, as the client wrote it. Only of TCP and UDP does the filter look at ports.
+
+    *untranslated*: only those with no address translated, where the kernel looks at that; else all the same.
+    """
     wanted = nested(TUPLE_PROTO, attr(PROTO_NUM, bytes([PROTOCOLS[protocol]])), attr(DESTINATION_PORT, _PORT.pack(port)))
-    return _deletion(family, TUPLE_ORIG, _BY_PROTOCOL | _BY_DESTINATION_PORT, wanted, f"to {protocol} port {port}")
+    filter_ = nested(_FILTER, attr(_ORIG_FLAGS, struct.pack("=I", _BY_PROTOCOL | _BY_DESTINATION_PORT)))
+    status = attr(_STATUS, bytes(4)) + attr(_STATUS_MASK, struct.pack("!I", _TRANSLATED)) if untranslated else b""
+    body = head(family) + nested(TUPLE_ORIG, wanted) + filter_ + status
+    return Request(GET, 0, body, "list", f"conntrack entries to {protocol} port {port}")
+
+
+def all_flows(family: int) -> Request:
+    """Return the request that lists all flows."""
+    return Request(GET, 0, head(family), "list", "conntrack entries")
 
 
 def _deletion(family: int, direction: int, flags: int, wanted: bytes, target: str) -> Request:
@@ -141,28 +154,46 @@ def _try_all() -> frozenset[Choice]:
     with NetlinkSocket(NETFILTER) as netlink:
         for family in _FAMILIES:
             samples = _samples(family)
-            wanted: IPv4Address | IPv6Address = samples[0].source
-            of_wanted = [sample for sample in samples if wanted not in (sample.source, sample.reply_source)]
-            not_to_port = [sample for sample in samples if sample.port != _WANTED_PORT]
-            tries = (
-                (Part.ADDRESS, of_address(wanted), of_wanted),
-                (Part.PORT, [of_port(family, protocol, _WANTED_PORT) for protocol in ("tcp", "udp")], not_to_port),
-            )
-            result |= {(family, part) for part, requests, left in tries if _leaves(netlink, samples, requests, left)}
+            if any(netlink.run([_creation(sample) for sample in samples])):
+                continue
+            if _finds_port(netlink, samples):
+                result.add((family, Part.PORT))
+            if _deletes_address(netlink, samples):
+                result.add((family, Part.ADDRESS))
     return frozenset(result)
 
 
-def _leaves(netlink: NetlinkSocket, samples: Sequence[_Sample], requests: Sequence[Request], left: Iterable[_Sample]) -> bool:
-    """Return whether of *samples* exactly those that are to be *left* are, once the kernel has carried out *requests*."""
-    if any(netlink.run([_creation(sample) for sample in samples])) or any(netlink.run(requests)):
-        return False
+def _finds_port(netlink: NetlinkSocket, samples: Sequence[_Sample]) -> bool:
+    """Return whether a look at one port finds all of *samples* to it. What it finds besides is sorted out."""
     family = samples[0].family
-    messages = netlink.dump(Request(GET, 0, head(family), "list", "conntrack entries"))
-    return {find(message[20:], *_NUMBER) for message in messages} == {_PORT.pack(sample.number) for sample in left}
+    return all(
+        _numbers(sample for sample in samples if (sample.protocol, sample.port) == (protocol, _WANTED_PORT))
+        <= _listed(netlink, to_port(family, protocol, _WANTED_PORT, untranslated=untranslated))
+        for protocol in ("tcp", "udp")
+        for untranslated in (False, True)
+    )
+
+
+def _deletes_address(netlink: NetlinkSocket, samples: Sequence[_Sample]) -> bool:
+    """Return whether of *samples* exactly those of one address go."""
+    wanted: IPAddress = samples[0].source
+    if any(netlink.run(of_address(wanted))):
+        return False
+    left = _numbers(sample for sample in samples if wanted not in (sample.source, sample.reply_source))
+    return _listed(netlink, all_flows(wanted.version)) == left
+
+
+def _numbers(samples: Iterable[_Sample]) -> set[bytes]:
+    return {_PORT.pack(sample.number) for sample in samples}
+
+
+def _listed(netlink: NetlinkSocket, request: Request) -> set[bytes | None]:
+    """Return the numbers of the flows that *request* lists."""
+    return {find(message[20:], *_NUMBER) for message in netlink.dump(request)}
 
 
 def _creation(sample: _Sample) -> Request:
-    # An hour, in seconds. What an earlier try left is taken as it is.
+    # An hour, in seconds.
     body = head(sample.family) + _body(sample) + attr(_TIMEOUT, struct.pack("!I", 3600))
     return Request(NEW, CREATE, body, "create", "conntrack entry")
 

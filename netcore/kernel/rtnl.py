@@ -30,7 +30,7 @@ _IFA_F_NODAD = 0x02
 _NUD_PERMANENT, _NUD_NOARP = 0x80, 0x40
 _AF_BRIDGE, _NTF_SELF, _NTF_MASTER, _NTF_STICKY = 7, 2, 4, 0x40
 _NDMSG = struct.Struct("=BxxxiHBB")
-_TABLE_MAIN, _PROTO_STATIC, _SCOPE_UNIVERSE, _SCOPE_LINK, _UNICAST = 254, 4, 0, 253, 1
+_TABLE_MAIN, _PROTO_STATIC, _SCOPE_UNIVERSE, _SCOPE_LINK, _UNICAST, _LOCAL = 254, 4, 0, 253, 1, 2
 _IFI = struct.Struct("=BxHiII")
 _ATTRIBUTE = struct.Struct("=HH")
 _IFINFO = struct.Struct("=HHiII")
@@ -356,6 +356,18 @@ def addresses(netlink: NetlinkSocket, of_link: int = 0, versions: Iterable[int] 
             own = attributes.get(_IFA_LOCAL) or attributes[_IFA_ADDRESS]
             result.append((index, ip_interface((own, length))))
     return result
+
+
+def is_own_address(netlink: NetlinkSocket, address: IPAddress) -> bool:
+    """Return whether packets to *address* end in this namespace, as the kernel's routes have it."""
+    family, length = _FAMILIES[address.version], address.max_prefixlen
+    body = bodies.route(family, attr(_RTA_DST, address.packed), prefix_length=length)
+    try:
+        message = netlink.get(Request(_GETROUTE, 0, body, "look up route", str(address)))
+    except KernelError:
+        # There is no route to it.
+        return False
+    return message[16 + 7] == _LOCAL
 
 
 def routes(netlink: NetlinkSocket, index: int = 0, versions: Iterable[int] = (4, 6)) -> list[tuple[int, IPNetwork, IPAddress | None]]:

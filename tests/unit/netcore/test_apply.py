@@ -9,6 +9,7 @@ import pytest
 
 from netcore.desired.diff import Step, diff
 from netcore.desired.firewall import BRIDGES, DNAT_ANY, PORTS, SOURCE
+from netcore.desired.flows import PortMove
 from netcore.desired.objects import (
     DEFAULT4,
     DEFAULT6,
@@ -392,7 +393,7 @@ def test_flows_are_forgotten_later_when_a_port_is_published(kernel, forgotten):
     ((delay, body),) = later
     assert delay > 0
     body()
-    assert [flows.ports for flows in forgotten] == [{(4, "tcp", 80)}]
+    assert [flows.ports for flows in forgotten] == [{PortMove(4, "tcp", None, 80, None, (GATEWAY, 80))}]
     tried.apply([Step(None, ELEMENTS[0])])
     assert len(later) == 1
 
@@ -409,8 +410,8 @@ def test_flows_of_addresses_that_rest_are_forgotten_later_or_before_somebody_has
     tried = executor(lambda delay, body: later.append(body))
     steps = [*diff([Element(set=DNAT_ANY[4], fields=("tcp", 80), data=(GATEWAY, 80))], ()), *diff(ENDPOINT, ())]
     tried.remove(steps, "endpoint", addresses_rest=True)
-    # What leads elsewhere or nowhere from now on is not told from what begins anew.
-    assert kernel.calls[-1] == ("flows", [(4, "tcp", 80)])
+    # What leads nowhere from now on has gone when the answer is there.
+    assert kernel.calls[-1] == ("flows", [PortMove(4, "tcp", None, 80, (GATEWAY, 80), None)])
     kernel.calls.clear()
     tried.apply(diff((), [*ELEMENTS, UP]))
     assert [name for name, _ in kernel.calls] == ["flows", "nftables", "s"]

@@ -6,10 +6,12 @@ from ipaddress import ip_address
 import pytest
 
 from netcore import limits
-from netcore.desired.flows import Flows
+from netcore.desired.flows import Flows, PortMove
 from netcore.kernel.deferred_flows import DeferredFlows
 
 ONE, TWO, OTHER = (ip_address(f"10.0.0.{last}") for last in (2, 3, 4))
+
+MOVE = PortMove(4, "tcp", None, 80, (ONE, 8080), None)
 
 
 def of(*addresses):
@@ -48,7 +50,7 @@ def test_what_comes_together_is_forgotten_together():
 
 
 def test_ports_do_not_wait_as_long_as_addresses():
-    tried, port = Tried(), Flows(ports=frozenset({(4, "tcp", 80)}))
+    tried, port = Tried(), Flows(ports=frozenset({MOVE}))
     tried.put(of(ONE))
     tried.put(port)
     tried.put(port | of(TWO))
@@ -72,6 +74,15 @@ def test_who_has_an_address_again_does_not_wait_for_the_timer():
     tried.settle({ONE})
     tried.timers[0]()
     assert tried.forgotten == [of(ONE, TWO)]
+
+
+def test_a_port_that_leads_where_it_led_does_not_wait_for_the_timer():
+    tried, port = Tried(), Flows(ports=frozenset({MOVE}))
+    tried.put(port)
+    tried.settle(frozenset(), {MOVE._replace(before=None, after=(TWO, 8080))})
+    assert tried.forgotten == []
+    tried.settle(frozenset(), {MOVE._replace(before=None, after=(ONE, 8080))})
+    assert tried.forgotten == [port]
 
 
 def test_who_has_an_address_again_waits_for_flows_that_are_being_forgotten():

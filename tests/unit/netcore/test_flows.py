@@ -6,7 +6,7 @@ import pytest
 
 from netcore.desired.diff import Step, diff
 from netcore.desired.firewall import DNAT, DNAT_ANY, OPEN, PORTS, SOURCE, TARGET6
-from netcore.desired.flows import Flows, addresses_brought, stale_flows
+from netcore.desired.flows import Flows, PortMove, TrackedFlow, addresses_brought, is_astray, leads_back, stale_flows
 from netcore.desired.objects import HOST, Address, Element, LinkUp
 
 FOUR, SIX = ip_address("10.0.0.2"), ip_address("fd00::2")
@@ -33,19 +33,75 @@ def test_addresses_that_many_have_are_not_forgotten(address):
     assert not stale_flows([Step(bound(SOURCE[4] if own.version == 4 else TARGET6, own), None)])
 
 
-def test_ports_are_forgotten_when_they_are_published_moved_or_unpublished():
-    one, two = (Element(set=DNAT_ANY[4], fields=("tcp", 80), data=(FOUR, port)) for port in (8080, 8081))
-    expected = Flows(ports=frozenset({(4, "tcp", 80)}))
-    assert stale_flows([Step(None, one)]) == stale_flows([Step(one, two)]) == stale_flows([Step(one, None)]) == expected
+ONE, TWO = (FOUR, 8080), (ip_address("10.0.0.3"), 8081)
+
+
+def led(target, port=80):
+    """The element by which *port* of any address of the host leads to *target*."""
+    return Element(set=DNAT_ANY[4], fields=("tcp", port), data=target)
+
+
+def move(before, after):
+    return PortMove(4, "tcp", None, 80, before, after)
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, ONE), (ONE, TWO), (ONE, None)])
+def test_ports_are_looked_at_when_they_are_published_moved_or_unpublished(before, after):
+    step = Step(led(before) if before else None, led(after) if after else None)
+    assert stale_flows([step]) == Flows(ports=frozenset({move(before, after)}))
+
+
+def test_a_port_that_is_put_right_may_have_led_nowhere():
+    assert stale_flows([Step(led(ONE), led(ONE))]) == Flows(ports=frozenset({move(None, ONE)}))
 
 
 def test_a_port_that_led_to_an_address_that_went_takes_no_look_of_its_own():
-    gone, published = bound(SOURCE[4], FOUR), Element(set=DNAT_ANY[4], fields=("tcp", 80), data=(FOUR, 8080))
-    assert stale_flows(diff([published, gone], ())) == Flows(addresses=frozenset({FOUR}))
+    gone = bound(SOURCE[4], FOUR)
+    assert stale_flows(diff([led(ONE), gone], ())) == Flows(addresses=frozenset({FOUR}))
     # It leads elsewhere from now on, or what it leads to stays.
-    other = Element(set=DNAT_ANY[4], fields=("tcp", 80), data=(ip_address("10.0.0.3"), 8080))
-    assert stale_flows([Step(gone, None), Step(published, other)]).ports == {(4, "tcp", 80)}
-    assert stale_flows([Step(gone, None), Step(other, None)]).ports == {(4, "tcp", 80)}
+    assert stale_flows([Step(gone, None), Step(led(ONE), led(TWO))]).ports == {move(ONE, TWO)}
+    assert stale_flows([Step(gone, None), Step(led(TWO), None)]).ports == {move(TWO, None)}
+
+
+HOST_ADDRESS, SERVER = ip_address("192.0.2.1"), ip_address("198.51.100.7")
+
+
+def flow(answers, destination=HOST_ADDRESS, port=80):
+    return TrackedFlow(4, "tcp", (destination, port), answers or (destination, port))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "astray"),
+    [
+        # Published: what went to the host itself goes; what leads there already began since.
+        (None, ONE, [flow(None)]),
+        # Moved: what leads to the target before goes too.
+        (ONE, TWO, [flow(None), flow(ONE)]),
+        (TWO, None, [flow(TWO)]),
+    ],
+)
+def test_what_a_port_that_moved_led_astray(before, after, astray):
+    flows = [
+        flow(None), flow(ONE), flow(TWO), flow(None, port=81),
+        # Of others, to a server of theirs; translated by another program.
+        flow(None, SERVER), flow((SERVER, 8080)),
+    ]  # fmt: skip
+    assert [one for one in flows if is_astray(one, move(before, after), HOST_ADDRESS.__eq__)] == astray
+
+
+def test_a_port_of_one_address_of_the_host_leads_no_other_astray():
+    of_one = move(None, ONE)._replace(address=HOST_ADDRESS)
+    other = ip_address("192.0.2.2")
+    assert is_astray(flow(None), of_one, lambda _: True)
+    assert not is_astray(flow(None, other), of_one, lambda _: True)
+
+
+def test_flows_of_a_port_that_leads_back_are_right_again():
+    assert leads_back(move(None, ONE), move(ONE, None))
+    assert leads_back(move(TWO, ONE), move(ONE, TWO))
+    assert not leads_back(move(None, TWO), move(ONE, None))
+    assert not leads_back(move(TWO, None), move(None, TWO))
+    assert not leads_back(move(None, ONE)._replace(port=81), move(ONE, None))
 
 
 def test_addresses_that_are_brought():
@@ -62,7 +118,8 @@ def test_ports_of_one_host_address_and_of_ipv6():
         Step(None, Element(set=DNAT[6], fields=("udp", ip_address("fd00::1"), 53), data=(SIX, 53))),
         Step(None, Element(set=DNAT_ANY[6], fields=("tcp", 80), data=(SIX, 80))),
     ]
-    assert stale_flows(steps).ports == {(6, "udp", 53), (6, "tcp", 80)}
+    expected = {PortMove(6, "udp", ip_address("fd00::1"), 53, None, (SIX, 53)), PortMove(6, "tcp", None, 80, None, (SIX, 80))}
+    assert stale_flows(steps).ports == expected
 
 
 def test_other_objects_lead_no_flow_astray():
