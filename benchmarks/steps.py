@@ -88,8 +88,8 @@ def flows() -> list[Row]:
 
     def measure(count: int) -> Row:
         fill(count)
-        with NetlinkSocket(NETFILTER) as netlink:
-            before, now = (partial(conntrack.flush, netlink, address, choices) for choices in (frozenset(), honoured))
+        with NetlinkSocket(NETFILTER) as netlink, NetlinkSocket(ROUTE) as routes:
+            before, now = (partial(conntrack.flush, netlink, routes, address, choices) for choices in (frozenset(), honoured))
             return f"forget an address, {count:,} other flows", *in_turns(before, now, 20)
 
     return [netns.run_in_temporary(partial(measure, count)) for count in (0, 5000)]
