@@ -69,6 +69,9 @@ class _AllowAll:
     def verdict(self, qname: bytes, qtype: int) -> Refusal | None:
         return None
 
+    def hidden(self, qname: bytes) -> Refusal | None:
+        return None
+
     def shown(self, query: Query, received: Received) -> Received:
         return received
 
