@@ -96,10 +96,10 @@ async def bubblewrap_run(first: str) -> int:
 async def part_of(pipe: int) -> bytes:
     """Return what can be read from *pipe* as soon as something can, b"" at its end."""
     loop = asyncio.get_running_loop()
-    can_be_read = loop.create_future()
-    loop.add_reader(pipe, lambda: can_be_read.done() or can_be_read.set_result(None))
+    can_be_read = asyncio.Event()
+    loop.add_reader(pipe, can_be_read.set)
     try:
-        await can_be_read
+        await can_be_read.wait()
     finally:
         loop.remove_reader(pipe)
     return os.read(pipe, 4096)

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.burst import NETWORK
@@ -76,8 +76,11 @@ def rows(at_once: int) -> list[Row]:
     """Return all rows of the table."""
     run = (BERTH, "run", "--rm", "--network", NETWORK, "--", FIRST)
     rootless = (BERTH, "run", "--network", NETWORK, "--", FIRST)
-    bubblewrap = {"needs": ("bwrap", "slirp4netns"), "way": "bubblewrap"}
-    podman = {"needs": ("podman", "crun", "conmon"), "prepare": lambda lab: _told(lab, _PODMAN)}
+    bubblewrap = Row("bubblewrap", "bubblewrap + slirp4netns", needs=("bwrap", "slirp4netns"), way="bubblewrap")
+    podman = Row(
+        "podman", "podman run", needs=("podman", "crun", "conmon"), words=("podman", "run", "--rm", "--rootfs", IMAGE, "/bin/first"),
+        prepare=lambda lab: _told(lab, _PODMAN),
+    )  # fmt: skip
     return [
         Row("floor", "the command itself", words=(FIRST,)),
         Row("run", "berth run, spare = 0", spare=0, words=run),
@@ -88,10 +91,10 @@ def rows(at_once: int) -> list[Row]:
         Row("api", f"API and nsenter, spare = {at_once}", spare=at_once, way="requests"),
         Row("program", "resolver.client, spare = 0", spare=0, way="program"),
         Row("program", f"resolver.client, spare = {at_once}", spare=at_once, way="program"),
-        Row("bubblewrap", "bubblewrap + slirp4netns", **bubblewrap),
-        Row("bubblewrap", "bubblewrap + slirp4netns", is_user=True, **bubblewrap),
-        Row("podman", "podman run", words=("podman", "run", "--rm", "--rootfs", IMAGE, "/bin/first"), **podman),
-        Row("podman", "podman run", is_user=True, words=("podman", "run", "--rm", "--rootfs", f"{HOME}/image", "/bin/first"), **podman),
+        bubblewrap,
+        replace(bubblewrap, is_user=True),
+        podman,
+        replace(podman, is_user=True, words=("podman", "run", "--rm", "--rootfs", f"{HOME}/image", "/bin/first")),
         Row(
             "docker", "docker run", needs=("docker", "dockerd", "containerd", "runc"), words=("docker", "run", "--rm", "bench", "/bin/first"),
             prepare=start_docker,

@@ -215,6 +215,11 @@ def slab(lab: Lab) -> float:
     return int(Path("/proc/meminfo").read_text().split("Slab:")[1].split()[0]) / 1024
 
 
+def _wait_for_more(lab: Lab, logged: int) -> None:
+    """Return when more changes of egress are logged than *logged*."""
+    lab.wait_for(lambda: lab.shell("cat /run/daemon.log").count("changed=egress") > logged, timeout=120)
+
+
 def many(lab: Lab) -> tuple[list[list[str]], dict]:
     count = int(os.environ.get("SANDBOXES", "1000"))
     raw: dict = {"sandboxes": count}
@@ -253,10 +258,11 @@ def many(lab: Lab) -> tuple[list[list[str]], dict]:
         lab.write(
             "/run/c.toml", f'[egress]\nceiling = ["public", "all", "*.test", "10.0.0.0/8", "192.0.2.0/24", "host", "203.0.113.{at}"]\n'
         )
-        before = lab.shell("cat /run/daemon.log").count("changed=egress")
+        logged = lab.shell("cat /run/daemon.log").count("changed=egress")
         begun, cpu = time.monotonic(), daemon_figures(lab)[1]
+        assert lab.daemon is not None
         lab.daemon.send_signal(signal.SIGHUP)
-        lab.wait_for(lambda before=before: lab.shell("cat /run/daemon.log").count("changed=egress") > before, timeout=120)
+        _wait_for_more(lab, logged)
         whole.append(time.monotonic() - begun)
         told("all changed", whole[-1], "CPU of the daemon", daemon_figures(lab)[1] - cpu)
     raw["all changed"] = whole

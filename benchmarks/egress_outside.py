@@ -69,8 +69,9 @@ def main() -> None:
     sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sink.bind((ADDRESS, 9999))
-    for target, arguments in ((names, ()), *((listen, (port,)) for port in (80, 443, 9000))):
-        threading.Thread(target=target, args=arguments, daemon=True).start()
+    threading.Thread(target=names, daemon=True).start()
+    for port in (80, 443, 9000):
+        threading.Thread(target=listen, args=(port,), daemon=True).start()
     print("listening", flush=True)
     threading.Event().wait()
 

@@ -120,7 +120,7 @@ class World:
 
 def query(name: str, qtype: str = "A", *, cookie: int | None = None, **more: Any) -> bytes:
     if cookie is not None:
-        more |= {"use_edns": 0, "options": [dns.edns.GenericOption(10, cookie.to_bytes(8, "big"))]}
+        more |= {"use_edns": 0, "options": [dns.edns.GenericOption(dns.edns.OptionType.COOKIE, cookie.to_bytes(8, "big"))]}
     return dns.message.make_query(name, qtype, id=7, **more).to_wire()
 
 

@@ -216,10 +216,12 @@ def floor(results: dict, facts: dict) -> None:
     """The bare netlink requests: create veth in place, address, up, route; delete the veth."""
     from netcore.kernel import link_kinds, netns, rtnl
     from netcore.kernel.netlink import ROUTE, NetlinkSocket
+    from netcore.model import NetnsPath
 
-    netns.create("/run/netns/floor", lambda: None)
+    path = NetnsPath("/run/netns/floor")
+    netns.create(path, lambda: None)
     connects, disconnects, networks = [], [], []
-    with NetlinkSocket(ROUTE) as host, netns.opened("/run/netns/floor") as peer:
+    with NetlinkSocket(ROUTE) as host, netns.opened(path) as peer:
         networks.append(timed(lambda: rtnl.ensure_link(host, link_kinds.add_bridge("brfloor", "02:42:00:00:00:01", 1500), "floor")))
         inside = netns.run_inside(peer, lambda: NetlinkSocket(ROUTE))
         index = rtnl.link_index(host, "brfloor")
@@ -242,7 +244,7 @@ def floor(results: dict, facts: dict) -> None:
             disconnects.append(timed(lambda: host.run([rtnl.delete_link("vethfloor")])))
         inside.close()
         results["floor: remove network"] = [timed(lambda: host.run([rtnl.delete_link("brfloor")]))]
-    netns.unpin("/run/netns/floor")
+    netns.unpin(path)
     results["floor: connect"], results["floor: disconnect"], results["floor: create network"] = connects, disconnects, networks
 
 
@@ -321,7 +323,8 @@ def cni(results: dict, facts: dict) -> None:
         "CNI_IFNAME": "eth0",
         "CNI_PATH": "/usr/lib/cni",
     }
-    adds, dels = [], []
+    adds: list[float] = []
+    dels: list[float] = []
     for _ in range(REPEAT // 2):
         for command, values in (("ADD", adds), ("DEL", dels)):
             values.append(

@@ -163,7 +163,7 @@ def _spelling(number: int) -> str:
 
 
 def _with_cookie(number: int) -> bytes:
-    return _query("web", use_edns=0, options=[dns.edns.GenericOption(10, number.to_bytes(8, "big"))])
+    return _query("web", use_edns=0, options=[dns.edns.GenericOption(dns.edns.OptionType.COOKIE, number.to_bytes(8, "big"))])
 
 
 LONE = "local, repeated, one in each socket"

@@ -80,14 +80,17 @@ class Agent:
     def __init__(self, lab) -> None:
         command = [*lab._prefix("host"), sys.executable, "-m", "benchmarks.overlay", "--agent"]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=lab.environment)
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.asked, self.answers = self.process.stdin, self.process.stdout
 
     def ask(self, do: str, **more):
         self.send(do, **more)
-        return json.loads(self.process.stdout.readline())
+        return json.loads(self.answers.readline())
 
     def send(self, do: str, **more) -> None:
-        self.process.stdin.write(json.dumps({"do": do, **more}) + "\n")
-        self.process.stdin.flush()
+        self.asked.write(json.dumps({"do": do, **more}) + "\n")
+        self.asked.flush()
 
 
 def measure(hosts, results: dict, facts: dict) -> None:
@@ -105,7 +108,7 @@ def measure(hosts, results: dict, facts: dict) -> None:
         for number, item in enumerate(agents):
             item.send("make", name=f"e{number}x", **{"from": have // 3, "to": size // 3})
         for item in agents:
-            item.process.stdout.readline()
+            item.answers.readline()
         have = size
         time.sleep(2)
         for network, label in (("near", "local"), ("far", "overlay")):

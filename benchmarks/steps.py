@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
 from typing import Any
 
 from benchmarks.report import chosen, machine, table, write
@@ -52,7 +52,7 @@ def in_turns(before: Callable[[], object], now: Callable[[], object], rounds: in
 
 _ENDPOINT = Endpoint(
     origin="bench", network_id=NetworkId("n" * 64), sandbox_id=SandboxId("s" * 64), ifname="eth0", host_ifname="veth0",
-    mac="02:42:00:00:00:01", ipv4=ip_interface("10.1.0.2/16"), ipv6=ip_interface("fd00::2/64"),
+    mac="02:42:00:00:00:01", ipv4=IPv4Interface("10.1.0.2/16"), ipv6=IPv6Interface("fd00::2/64"),
 )  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def rulesets() -> list[Row]:
     library.nft_ctx_free.argtypes = [ctypes.c_void_p]
     library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
 
-    def by_library(text: str) -> None:
+    def by_library(text: str, _: NetlinkSocket) -> None:
         context = library.nft_ctx_new(0)
         assert library.nft_run_cmd_from_buffer(context, text.encode()) == 0
         library.nft_ctx_free(context)
@@ -148,7 +148,7 @@ def rulesets() -> list[Row]:
     ]
     rows = []
     for what, given, now in pairs:
-        samples = [(inside(lambda _, given=given: by_library(given)), inside(now)) for _ in range(30)]
+        samples = [(inside(partial(by_library, given)), inside(now)) for _ in range(30)]
         rows.append((what, min(one for one, _ in samples), min(one for _, one in samples)))
     return rows
 
