@@ -83,10 +83,13 @@ def stale_flows(steps: Iterable[Step]) -> Flows:
 def is_astray(flow: TrackedFlow, move: PortMove, is_of_host: Callable[[IPAddress], bool]) -> bool:
     """Return whether *flow* goes where *move* no longer leads: to the target before, or past one that there is now, to the host itself.
 
-    Flows of others to the same port number are none of it, and those that began after the move are right.
+    Flows of others to the same port number are none of it, nor are those that asked for a target by its own address. Those that began
+    after the move are right.
     """
     address, port = flow.destination
     if (flow.family, flow.protocol, port) != (move.family, move.protocol, move.port) or move.address not in (None, address):
+        return False
+    if flow.destination == move.before:
         return False
     if flow.answers == move.before:
         return move.before != move.after

@@ -97,7 +97,8 @@ class Executor:
 
     def apply(self, steps: Sequence[Step]) -> None:
         """Carry out *steps*; when one fails, undo those done and raise its error."""
-        self._deferred_flows.settle(addresses_brought(steps), stale_flows(steps).ports)
+        self._deferred_flows.settle(addresses_brought(steps))
+        spared = self._deferred_flows.spare(stale_flows(steps).ports)
         done: list[Step] = []
         try:
             with self._sessions(steps=steps) as sessions:
@@ -114,6 +115,8 @@ class Executor:
                         raise failed
         except BaseException as error:
             self._undo(done, error)
+            if spared:
+                self._deferred_flows.put(spared)
             raise
         flows = stale_flows(done)
         gone = flows.addresses - addresses_brought(done)
@@ -134,6 +137,7 @@ class Executor:
         reasons: list[str] = []
         waiting: list[Step] = []
         flows = stale_flows(steps)
+        self._deferred_flows.spare(flows.ports)
         with self._sessions(ending) as sessions:
             for batch in _batches(steps):
                 try:

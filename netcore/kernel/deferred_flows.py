@@ -2,13 +2,13 @@
 
 The kernel walks through its whole table twice for each address, 1.2 ms with a table for 262,144 flows. Nobody has to wait for
 that as long as nobody else has the address: it rests. Whoever brings it back at once has its flows forgotten first, and fails
-if that fails. After a crash the addresses that rest say which flows may be left.
+if that fails. After a crash the addresses that rest say which flows may be left. Of ports that led elsewhere nothing says it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Set
+from collections.abc import Callable, Iterable, Set
 from threading import Lock
 
 from netcore import limits
@@ -54,14 +54,31 @@ class DeferredFlows:
                 self._waiting |= flows
             self._try_again(error)
 
-    def settle(self, addresses: Set[IPAddress], moves: Collection[PortMove] = ()) -> None:
-        """Return when no flow is to be forgotten any more that will be right: of *addresses*, which somebody has from now on, and of ports
-        that lead again with *moves* where they led before. Raises as `finish`.
-        """
+    def settle(self, addresses: Set[IPAddress]) -> None:
+        """Return when no flow of *addresses* is to be forgotten any more: somebody has them from now on. Raises as `finish`."""
         with self._lock:
-            left = self._waiting | self._in_work
-        if not addresses.isdisjoint(left.addresses) or any(leads_back(move, earlier) for move in moves for earlier in left.ports):
+            is_due = not addresses.isdisjoint(self._waiting.addresses) or not addresses.isdisjoint(self._in_work.addresses)
+        if is_due:
             self.finish()
+
+    def spare(self, moves: Iterable[PortMove]) -> Flows:
+        """Have no flow forgotten for having gone where a port leads again with *moves*. Return what is not forgotten for that."""
+
+        def led_back(flows: Flows) -> frozenset[PortMove]:
+            return frozenset(earlier for earlier in flows.ports if any(leads_back(move, earlier) for move in brought))
+
+        brought = [move for move in moves if move.after is not None]
+        if not brought:
+            return Flows()
+        with self._lock:
+            spared = Flows(ports=led_back(self._waiting))
+            self._waiting = Flows(addresses=self._waiting.addresses, ports=self._waiting.ports - spared.ports)
+            is_in_work = bool(led_back(self._in_work))
+        if is_in_work:
+            # What begins after that is not forgotten.
+            with self._forgetting:
+                pass
+        return spared
 
     def _try(self) -> None:
         try:

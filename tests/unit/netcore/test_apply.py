@@ -398,6 +398,37 @@ def test_flows_are_forgotten_later_when_a_port_is_published(kernel, forgotten):
     assert len(later) == 1
 
 
+OTHER = ip_address("10.0.0.9")
+
+
+def test_flows_of_a_port_that_leads_back_are_spared(kernel, forgotten):
+    one, two = (Element(set=DNAT_ANY[4], fields=("tcp", 80), data=(address, 80)) for address in (GATEWAY, OTHER))
+    there, back = [Step(one, two)], [Step(two, one)]
+    for lead_back in (lambda tried: tried.apply(back), lambda tried: tried.remove(back, "x"), lambda tried: tried.take_back(there)):
+        later = []
+        tried = executor(lambda _, body, later=later: later.append(body))
+        tried.apply(there)
+        lead_back(tried)
+        for body in later:
+            body()
+        moves = {move for flows in forgotten for move in flows.ports}
+        assert moves == {PortMove(4, "tcp", None, 80, (OTHER, 80), (GATEWAY, 80))}
+        forgotten.clear()
+
+
+def test_flows_are_forgotten_all_the_same_if_the_port_can_not_be_led_back(kernel, forgotten):
+    one, two = (Element(set=DNAT_ANY[4], fields=("tcp", 80), data=(address, 80)) for address in (GATEWAY, OTHER))
+    later = []
+    tried = executor(lambda _, body: later.append(body))
+    tried.apply([Step(one, two)])
+    kernel.refuse = {"add element inet dnat4_any": errno.EINVAL}
+    with pytest.raises(KernelError):
+        tried.apply([Step(two, one)])
+    for body in later:
+        body()
+    assert PortMove(4, "tcp", None, 80, (GATEWAY, 80), (OTHER, 80)) in {move for flows in forgotten for move in flows.ports}
+
+
 def test_flows_are_forgotten_when_no_element_can_begin_them_anew(kernel, monkeypatch):
     monkeypatch.setattr(DeferredFlows, "flush", lambda *_: kernel.calls.append(("flows", [])))
     executor().remove(diff(ENDPOINT, ()), "endpoint")

@@ -76,13 +76,34 @@ def test_who_has_an_address_again_does_not_wait_for_the_timer():
     assert tried.forgotten == [of(ONE, TWO)]
 
 
-def test_a_port_that_leads_where_it_led_does_not_wait_for_the_timer():
+def test_flows_of_a_port_that_leads_where_it_led_are_spared():
     tried, port = Tried(), Flows(ports=frozenset({MOVE}))
-    tried.put(port)
-    tried.settle(frozenset(), {MOVE._replace(before=None, after=(TWO, 8080))})
-    assert tried.forgotten == []
-    tried.settle(frozenset(), {MOVE._replace(before=None, after=(ONE, 8080))})
-    assert tried.forgotten == [port]
+    tried.put(port | of(ONE))
+    assert not tried.spare({MOVE._replace(before=None, after=(TWO, 8080))})
+    assert tried.spare({MOVE._replace(before=None, after=(ONE, 8080))}) == port
+    tried.timers[0]()
+    assert tried.forgotten == [of(ONE)]
+
+
+def test_whoever_leads_a_port_back_waits_for_flows_that_are_being_forgotten():
+    begun, may_end, spared = threading.Event(), threading.Event(), threading.Event()
+
+    def during():
+        begun.set()
+        may_end.wait(60)
+
+    tried = Tried(during)
+    tried.put(Flows(ports=frozenset({MOVE})))
+    timer = threading.Thread(target=tried.timers[0])
+    timer.start()
+    begun.wait(60)
+    waiting = threading.Thread(target=lambda: tried.spare({MOVE._replace(before=None, after=(ONE, 8080))}) or spared.set())
+    waiting.start()
+    assert not spared.is_set()
+    may_end.set()
+    for thread in (timer, waiting):
+        thread.join(60)
+    assert spared.is_set()
 
 
 def test_who_has_an_address_again_waits_for_flows_that_are_being_forgotten():

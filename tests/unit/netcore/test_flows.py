@@ -89,6 +89,13 @@ def test_what_a_port_that_moved_led_astray(before, after, astray):
     assert [one for one in flows if is_astray(one, move(before, after), HOST_ADDRESS.__eq__)] == astray
 
 
+@pytest.mark.parametrize("after", [TWO, None])
+def test_who_asked_for_the_target_itself_was_not_led_there(after):
+    target = (FOUR, 80)
+    assert is_astray(flow(target), move(target, after), HOST_ADDRESS.__eq__)
+    assert not is_astray(flow(target, FOUR), move(target, after), lambda _: True)
+
+
 def test_a_port_of_one_address_of_the_host_leads_no_other_astray():
     of_one = move(None, ONE)._replace(address=HOST_ADDRESS)
     other = ip_address("192.0.2.2")
