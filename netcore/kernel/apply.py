@@ -85,10 +85,19 @@ class Executor:
     def write_tables(self, desired: Iterable[KernelObject], openings: Sequence[TimedElement] = ()) -> None:
         """Make both firewall tables of the host anew with exactly the elements of *desired* and *openings*.
 
+        Flows that began while there were none, and go past a published port, are forgotten soon.
+
         Raises KernelError or Unavailable.
         """
         with self._host_sockets.lent(NETFILTER) as netlink:
             nft.write_tables(netlink, desired, egress_elements.requests(openings))
+        self._forget_past(desired)
+
+    def _forget_past(self, restored: Iterable[KernelObject]) -> None:
+        """Have flows forgotten that began while what is *restored* was not there."""
+        flows = stale_flows(Step(wanted, wanted) for wanted in restored)
+        if flows:
+            self._deferred_flows.put(flows)
 
     def _sessions(self, ending: SandboxId | None = None, steps: Iterable[Step] = ()) -> NetlinkSessions:
         announced = Counter(step.after.sandbox_id for step in steps if isinstance(step.after, Announcement) and step.after.addresses)
@@ -196,6 +205,7 @@ class Executor:
                 except (NetcoreError, OSError) as failed:
                     for step in batch:
                         problems.setdefault(step.subject, str(failed))
+        self._forget_past(wanted for wanted in damaged if wanted not in problems)
         return problems
 
     def take_back(self, done: Sequence[Step]) -> None:

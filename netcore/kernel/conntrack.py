@@ -26,6 +26,8 @@ from netcore.model import IPAddress
 
 _FILTERED_PORTS = ("tcp", "udp")
 _NAMES = {number: name for name, number in PROTOCOLS.items()}
+PortKey = tuple[int, str, int]
+"""(family, protocol, port of the host)."""
 _COUNT = "net/netfilter/nf_conntrack_count"
 _PINGS = {1: (4, 0), 58: (7, 129)}
 """ICMP and ICMPv6 → the type of the attribute with a ping's number, which those with type and code follow; type of the reply."""
@@ -109,7 +111,7 @@ def _delete_of_addresses(netlink: NetlinkSocket, addresses: Set[IPAddress]) -> N
 def _delete_astray(
     netlink: NetlinkSocket, moves: Iterable[PortMove], honoured: Collection[Choice], is_of_host: Callable[[IPAddress], bool]
 ) -> None:
-    by_port: dict[tuple[int, str, int], list[PortMove]] = defaultdict(list)
+    by_port: dict[PortKey, list[PortMove]] = defaultdict(list)
     for move in moves:
         by_port[move.family, move.protocol, move.port].append(move)
     for request in looks(by_port, honoured):
@@ -123,7 +125,7 @@ def _delete_astray(
                 _delete(netlink, flow.family, body)
 
 
-def looks(by_port: Mapping[tuple[int, str, int], Sequence[PortMove]], honoured: Collection[Choice]) -> list[Request]:
+def looks(by_port: Mapping[PortKey, Sequence[PortMove]], honoured: Collection[Choice]) -> list[Request]:
     """Return the requests that list the flows to these ports, and perhaps others.
 
     Each is a walk through the table, so for many ports looking at all flows once is quicker.
@@ -131,10 +133,17 @@ def looks(by_port: Mapping[tuple[int, str, int], Sequence[PortMove]], honoured: 
     filtered = [key for key in sorted(by_port) if (key[0], Part.PORT) in honoured and key[1] in _FILTERED_PORTS]
     if len(filtered) > limits.FLOW_FILTERS:
         filtered = []
-    # Where a port led nowhere before, only what is not translated can be wrong: not the many flows of sandboxes to others' servers.
-    narrow = [flow_filter.to_port(*key, untranslated=all(move.before is None for move in by_port[key])) for key in filtered]
-    families = {family for family, protocol, port in by_port if (family, protocol, port) not in filtered}
-    return [*narrow, *map(flow_filter.all_flows, sorted(families))]
+
+    others = defaultdict(list)
+    for key in by_port.keys() - filtered:
+        others[key[0]].append(key)
+
+    def untranslated(family: int, keys: Iterable[PortKey]) -> bool:
+        # Where a port led nowhere before, only what is not translated can be wrong: not the many flows of sandboxes to others' servers.
+        return (family, Part.PORT) in honoured and all(move.before is None for key in keys for move in by_port[key])
+
+    narrow = [flow_filter.to_port(*key, untranslated=untranslated(key[0], [key])) for key in filtered]
+    return narrow + [flow_filter.all_flows(family, untranslated=untranslated(family, keys)) for family, keys in sorted(others.items())]
 
 
 def _source(family: int) -> tuple[int, int]:

@@ -37,6 +37,7 @@ PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 _STATUS, _TIMEOUT, _FILTER, _STATUS_MASK = 3, 7, 25, 26
 _TRANSLATED = 0x30
 """IPS_SRC_NAT and IPS_DST_NAT."""
+_UNTRANSLATED = attr(_STATUS, bytes(4)) + attr(_STATUS_MASK, struct.pack("!I", _TRANSLATED))
 _ORIG_FLAGS, _REPLY_FLAGS = 1, 2
 _BY_SOURCE, _BY_PROTOCOL, _BY_DESTINATION_PORT = 1, 8, 32
 _NFGEN = struct.Struct("!BBH")
@@ -81,14 +82,13 @@ def to_port(family: int, protocol: str, port: int, *, untranslated: bool) -> Req
     """
     wanted = nested(TUPLE_PROTO, attr(PROTO_NUM, bytes([PROTOCOLS[protocol]])), attr(DESTINATION_PORT, _PORT.pack(port)))
     filter_ = nested(_FILTER, attr(_ORIG_FLAGS, struct.pack("=I", _BY_PROTOCOL | _BY_DESTINATION_PORT)))
-    status = attr(_STATUS, bytes(4)) + attr(_STATUS_MASK, struct.pack("!I", _TRANSLATED)) if untranslated else b""
-    body = head(family) + nested(TUPLE_ORIG, wanted) + filter_ + status
+    body = head(family) + nested(TUPLE_ORIG, wanted) + filter_ + (_UNTRANSLATED if untranslated else b"")
     return Request(GET, 0, body, "list", f"conntrack entries to {protocol} port {port}")
 
 
-def all_flows(family: int) -> Request:
-    """Return the request that lists all flows."""
-    return Request(GET, 0, head(family), "list", "conntrack entries")
+def all_flows(family: int, *, untranslated: bool = False) -> Request:
+    """Return the request that lists all flows. *untranslated*: see `to_port`."""
+    return Request(GET, 0, head(family) + (_UNTRANSLATED if untranslated else b""), "list", "conntrack entries")
 
 
 def _deletion(family: int, direction: int, flags: int, wanted: bytes, target: str) -> Request:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import count
 from typing import NamedTuple
 
@@ -36,27 +36,40 @@ class RecordWrites:
         self._session = session
         self._late: dict[str, _Late] = {}
         self._numbers = count()
-        self._under_way = 0
+        # Of the commits under way: number → keys. Of those that have come through since some of these began: key → number.
+        self._under_way: dict[int, Collection[str]] = {}
+        self._written: dict[str, int] = {}
         self._writing: asyncio.Task[None] | None = None
 
     async def commit(self, writes: dict[str, bytes | None]) -> None:
         """Write *writes*, and what is to be written late of other keys; what is in the store's queue first is written first."""
-        number, late = next(self._numbers), self._late
-        self._late = {}
+        number = next(self._numbers)
+        # What is being written of a key is newer, if it comes through.
+        late = {key: one for key, one in self._late.items() if not self._is_outdated(key, one)}
+        self._late = {key: one for key, one in self._late.items() if key not in late}
         together = {key: one.value for key, one in late.items()} | writes
         lasting = frozenset(key for key in together if key.startswith("network/"))
-        self._under_way += 1
+        self._under_way[number] = together.keys()
         try:
             await self._store.commit(Transaction(together, session=self._session, lasting=lasting))
         except BaseException:
             # If it was cancelled it may have been written all the same, which does no harm.
-            newer = {key: one for key, one in self._late.items() if key not in late or one.number > late[key].number}
-            self._late = late | newer
+            given_back = {key: one for key, one in late.items() if one.number > self._written.get(key, -1)}
+            newer = {key: one for key, one in self._late.items() if key not in given_back or one.number > given_back[key].number}
+            self._late = given_back | newer
             raise
+        else:
+            # What an earlier commit that failed gave back of these keys is outdated now. What was put there since is newer.
+            self._late = {key: one for key, one in self._late.items() if key not in together or one.number > number}
+            self._written |= dict.fromkeys(together, number)
         finally:
-            self._under_way -= 1
-        # What an earlier commit that failed gave back of these keys is outdated now. What was put there since is newer.
-        self._late = {key: one for key, one in self._late.items() if key not in together or one.number > number}
+            del self._under_way[number]
+            if not self._under_way:
+                self._written.clear()
+
+    def _is_outdated(self, key: str, late: _Late) -> bool:
+        """Return whether a newer value of *key* than *late* is being written."""
+        return any(number > late.number and key in keys for number, keys in self._under_way.items())
 
     @property
     def is_overdue(self) -> bool:
@@ -67,6 +80,9 @@ class RecordWrites:
         """Return when all that removals have left to be written is written."""
         if self._late or self._under_way:
             # What is written now comes behind all that is being written.
+            await self.commit({})
+        if self._late:
+            # A newer value was being written, which may have come to nothing.
             await self.commit({})
 
     async def write_late(self) -> None:

@@ -30,6 +30,7 @@ from netcore.desired.objects import (
 )
 from netcore.errors import KernelError, NotFound, TeardownFailed, Unavailable
 from netcore.kernel import apply as executor_module
+from netcore.kernel import nft
 from netcore.kernel import rtnl_bodies as bodies
 from netcore.kernel.apply import Executor, _batches
 from netcore.kernel.deferred_deletes import DeferredDeletes
@@ -396,6 +397,28 @@ def test_flows_are_forgotten_later_when_a_port_is_published(kernel, forgotten):
     assert [flows.ports for flows in forgotten] == [{PortMove(4, "tcp", None, 80, None, (GATEWAY, 80))}]
     tried.apply([Step(None, ELEMENTS[0])])
     assert len(later) == 1
+
+
+class Lends:
+    """Lends what nobody uses."""
+
+    @contextmanager
+    def lent(self, _protocol):
+        yield None
+
+
+def test_flows_past_a_port_are_forgotten_when_its_element_is_there_again(kernel, forgotten, monkeypatch):
+    monkeypatch.setattr(nft, "write_tables", lambda *_: None)
+    element = Element(set=DNAT_ANY[4], fields=("tcp", 80), data=(GATEWAY, 80))
+    for restore in (lambda tried: tried.write_tables([*ELEMENTS, element]), lambda tried: tried.mend([ELEMENTS[0], element])):
+        later = []
+        tried = executor(lambda _, body, later=later: later.append(body))
+        monkeypatch.setattr(tried, "_host_sockets", Lends())
+        restore(tried)
+        (body,) = later
+        body()
+        assert [flows.ports for flows in forgotten] == [{PortMove(4, "tcp", None, 80, None, (GATEWAY, 80))}]
+        forgotten.clear()
 
 
 OTHER = ip_address("10.0.0.9")

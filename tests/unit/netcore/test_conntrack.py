@@ -65,16 +65,19 @@ def test_what_the_kernel_does_not_honour_is_looked_for_in_its_family_alone():
 
 
 def test_ports_of_sctp_are_looked_for():
-    """The filter does not look at them, so all flows are looked at."""
+    """The filter does not look at them, so all flows that are not translated are looked at."""
     requests = conntrack.looks({(4, "sctp", 80): [], (4, "tcp", 80): []}, EVERYTHING)
     assert [request.body for request in requests] == [
-        flow_filter.to_port(4, "tcp", 80, untranslated=True).body, flow_filter.all_flows(4).body
+        flow_filter.to_port(4, "tcp", 80, untranslated=True).body, flow_filter.all_flows(4, untranslated=True).body
     ]  # fmt: skip
 
 
 def test_many_flows_are_looked_for_once():
     ports = [(4, "tcp", port) for port in range(limits.FLOW_FILTERS + 1)]
     assert flushed(moved(*ports), EVERYTHING) == (0, [2])
+    led = [*moved(*ports).ports, PortMove(4, "tcp", None, 80, (FOUR, 80), None)]
+    by_port = {(4, "tcp", move.port): [move] for move in led}
+    assert [request.body for request in conntrack.looks(by_port, EVERYTHING)] == [flow_filter.all_flows(4).body]
     assert len(flushed(moved(*ports[1:]), EVERYTHING)[1]) == limits.FLOW_FILTERS
 
 

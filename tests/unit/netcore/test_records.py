@@ -212,6 +212,53 @@ async def test_what_failed_comes_later_unless_a_commit_behind_it_wrote_the_same_
     assert decode(EndpointsRecord, (await store.load()).items[f"endpoints/{SANDBOX.id}"].value).pending == (written is SANDBOX)
 
 
+class Queue:
+    """A store that writes one transaction after the other, each when it is told to, and refuses those that it is told to refuse."""
+
+    def __init__(self, store):
+        self.write, self.waiting = store.commit, []
+        store.commit = self.commit
+
+    async def commit(self, transaction):
+        turn = asyncio.get_running_loop().create_future()
+        self.waiting.append(turn)
+        if await turn:
+            return await self.write(transaction)
+        raise Unavailable("the state", "disk full")
+
+    async def next(self, *, works):
+        self.waiting.pop(0).set_result(works)
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("newer_works", [True, False])
+async def test_no_commit_takes_along_what_is_older_than_a_value_that_is_being_written(newer_works):
+    store, records = await filled()
+    await records.put_all(SANDBOX, (), pending=True)
+    await records.put_disconnected(SANDBOX, ())
+    queue = Queue(store)
+
+    async def begin(work):
+        task = asyncio.create_task(work)
+        await asyncio.sleep(0)
+        return task
+
+    takes_along = await begin(records.put_network(NETWORK))
+    newer = await begin(records.put_endpoints(SANDBOX, (), pending=True))
+    await queue.next(works=False)
+    other = await begin(records.put_endpoints(OTHER, ()))
+    settled = await begin(records.writes.settle())
+    await queue.next(works=newer_works)
+    while not settled.done():
+        await queue.next(works=True)
+    results = await asyncio.gather(takes_along, newer, other, settled, return_exceptions=True)
+    assert [isinstance(result, Unavailable) for result in results] == [True, not newer_works, False, False]
+    store.commit = queue.write
+    assert decode(EndpointsRecord, (await store.load()).items[f"endpoints/{SANDBOX.id}"].value).pending == newer_works
+    assert not records.writes.is_overdue
+
+
 async def test_of_two_values_that_could_not_be_written_the_newer_one_is_written_later():
     store, records = await filled()
     gate, commit = asyncio.Event(), store.commit
