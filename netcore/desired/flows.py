@@ -34,7 +34,7 @@ class PortMove(NamedTuple):
     after: Target | None
 
 
-class TrackedFlow(NamedTuple):
+class FlowEnds(NamedTuple):
     """What the kernel has of a flow: whom the client wrote to, and who answers."""
 
     family: int
@@ -80,7 +80,7 @@ def stale_flows(steps: Iterable[Step]) -> Flows:
     )
 
 
-def is_astray(flow: TrackedFlow, move: PortMove, is_of_host: Callable[[IPAddress], bool]) -> bool:
+def is_astray(flow: FlowEnds, move: PortMove, is_of_host: Callable[[IPAddress], bool]) -> bool:
     """Return whether *flow* goes where *move* no longer leads: to the target before, or past one that there is now, to the host itself.
 
     Flows of others to the same port number are none of it, nor are those that asked for a target by its own address. Those that began

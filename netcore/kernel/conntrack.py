@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
 from netcore import limits
-from netcore.desired.flows import Flows, PortMove, TrackedFlow, is_astray
+from netcore.desired.flows import FlowEnds, Flows, PortMove, is_astray
 from netcore.errors import KernelError
 from netcore.kernel import flow_filter, rtnl, sysctl
 from netcore.kernel.flow_filter import DELETE, GET, PROTOCOLS, Choice, Part
@@ -151,7 +151,7 @@ def _source(family: int) -> tuple[int, int]:
     return flow_filter.TUPLE_IP, flow_filter.ends(family)[0]
 
 
-def _read(body: bytes) -> TrackedFlow | None:
+def _read(body: bytes) -> FlowEnds | None:
     """Return the flow that a message tells of, None if it has no ports."""
     for family in (4, 6):
         source, destination = flow_filter.ends(family)
@@ -162,7 +162,7 @@ def _read(body: bytes) -> TrackedFlow | None:
         protocol = find(body, flow_filter.TUPLE_ORIG, flow_filter.TUPLE_PROTO, flow_filter.PROTO_NUM)
         if asked and answers and port and answering and protocol:
             name = _NAMES.get(protocol[0], "")
-            return TrackedFlow(family, name, (ip_address(asked), _number(port)), (ip_address(answers), _number(answering)))
+            return FlowEnds(family, name, (ip_address(asked), _number(port)), (ip_address(answers), _number(answering)))
     return None
 
 

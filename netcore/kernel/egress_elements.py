@@ -24,7 +24,7 @@ from netcore.desired.egress_rules import ALLOWED_MARK, ASKED, GENERATIONS_OF, Ti
 from netcore.desired.look_rules import FOLLOWED, NUMBER
 from netcore.desired.objects import Element
 from netcore.errors import KernelError
-from netcore.kernel import flow_filter, nf_tables, nft
+from netcore.kernel import flow_filter, flow_marks, nf_tables, nft
 from netcore.kernel.netlink import NETFILTER, NetlinkSocket, Request, attr, find, nested, walk
 from netcore.model import IPAddress
 
@@ -129,17 +129,18 @@ class EgressElements:
         with self._open_socket() as netlink:
             for family in sorted({source.version for source in by_source}):
                 allowed = _marked(netlink, family, asking[0].before & whole, whole)
-                changes = []
+                # By what the kernel finds a connection by: a walk may tell of one twice, and a mark that is exchanged twice is as before.
+                changes: dict[tuple[bytes, bytes], Request] = {}
                 for mark, flow in allowed:
                     move = by_source.get(flow.source)
                     if move is not None and move.before == mark and move.may_go_on is not None and move.may_go_on(flow):
-                        changes.append(_remark(family, flow, move.after))
+                        changes[flow.tuple, flow.zone] = _remark(family, flow, mark, move.after)
                 # HTTP connections that are followed have no generation.
-                for _, flow in _marked(netlink, family, FOLLOWED, ~NUMBER & 0xFFFF_FFFF):
+                for mark, flow in _marked(netlink, family, FOLLOWED, ~NUMBER & 0xFFFF_FFFF):
                     move = by_source.get(flow.source)
                     if move is not None and move.may_go_on is not None and not move.may_go_on(flow):
-                        changes.append(_remark(family, flow, 0))
-                netlink.run(changes)
+                        changes[flow.tuple, flow.zone] = _remark(family, flow, mark, 0)
+                netlink.run([*changes.values()])
 
     def _opened(self) -> NetlinkSocket:
         if self._socket is None:
@@ -195,9 +196,11 @@ def _marked(netlink: NetlinkSocket, family: int, mark: int, mask: int) -> Iterat
             yield int.from_bytes(find(message[20:], _MARK) or b"", "big"), flow
 
 
-def _remark(family: int, flow: TrackedFlow, mark: int) -> Request:
-    body = flow_filter.head(family) + nested(flow_filter.TUPLE_ORIG, flow.tuple) + attr(_MARK, struct.pack("!I", mark)) + flow.zone
-    return Request(flow_filter.NEW, 0, body, "mark", "conntrack entry")
+def _remark(family: int, flow: TrackedFlow, before: int, after: int) -> Request:
+    """Return the request that gives *flow* the mark *after*. What has begun between its ends since it was listed has another mark, mostly
+    that of what is held until it names its server; it must not be allowed by what was said about *flow* (`flow_marks`).
+    """
+    return flow_marks.exchange_of_tuple(family, flow.tuple, before, after, zone=flow.zone, target="conntrack entry")
 
 
 def _flow(body: bytes, family: int) -> TrackedFlow | None:

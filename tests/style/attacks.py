@@ -229,6 +229,7 @@ GROUPS = (
             Attack("have data read that lie before what the server expects", "unit/netcore/look/test_flow.py::test_only_the_server_says_where_the_data_begin"),
             Attack("swap the connection while it is being opened", "unit/netcore/look/test_flow.py::test_a_new_connection_between_the_same_ends_is_another_one"),
             Attack("the same in the kernel", "netns/test_look_failures.py::test_a_mark_is_exchanged_only_for_the_one_that_was_read"),
+            Attack("swap it while other rules are taken up", "netns/test_moved_flows.py::test_what_begins_anew_while_other_rules_are_taken_up_is_not_allowed"),
             Attack("send while no daemon looks", "netns/test_look_failures.py::test_while_nobody_looks_nothing_leaves_and_then_it_goes_on"),
             Attack("use what an earlier daemon allowed", "unit/netcore/look/test_flow.py::test_what_an_earlier_daemon_allowed_is_no_way_in_for_another_connection",
                    _parameters("test_what_an_earlier_daemon_allowed_is_no_way_in_for_another_connection")),

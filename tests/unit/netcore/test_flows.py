@@ -6,7 +6,7 @@ import pytest
 
 from netcore.desired.diff import Step, diff
 from netcore.desired.firewall import DNAT, DNAT_ANY, OPEN, PORTS, SOURCE, TARGET6
-from netcore.desired.flows import Flows, PortMove, TrackedFlow, addresses_brought, is_astray, leads_back, stale_flows
+from netcore.desired.flows import FlowEnds, Flows, PortMove, addresses_brought, is_astray, leads_back, stale_flows
 from netcore.desired.objects import HOST, Address, Element, LinkUp
 
 FOUR, SIX = ip_address("10.0.0.2"), ip_address("fd00::2")
@@ -67,7 +67,7 @@ HOST_ADDRESS, SERVER = ip_address("192.0.2.1"), ip_address("198.51.100.7")
 
 
 def flow(answers, destination=HOST_ADDRESS, port=80):
-    return TrackedFlow(4, "tcp", (destination, port), answers or (destination, port))
+    return FlowEnds(4, "tcp", (destination, port), answers or (destination, port))
 
 
 @pytest.mark.parametrize(
