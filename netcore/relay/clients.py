@@ -1,4 +1,4 @@
-"""Which clients of a published port are relayed to its sandbox. Pure."""
+"""Which clients of a published port are relayed to its sandbox, and where to. Pure."""
 
 from __future__ import annotations
 
@@ -41,17 +41,19 @@ class Clients(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RelayRule:
-    """Where one socket relays to, and for which clients. *targets*: the next is for what the one before refuses.
+    """Where one socket relays to. *groups*: which clients, and their targets, of which the next is for what the one before refuses.
 
     Other clients are refused. NAT serves them: they come here only before its rules exist, or after they are gone.
     """
 
-    targets: tuple[Target, ...]
-    clients: frozenset[Clients]
+    groups: tuple[tuple[Clients, tuple[Target, ...]], ...]
 
-    def accepts(self, peer: Peer, is_internal_client: IsInternalClient) -> bool:
-        """Return whether what comes from *peer* is relayed. An IPv4-mapped IPv6 address counts as the IPv4 address."""
+    def targets(self, peer: Peer, is_internal_client: IsInternalClient) -> tuple[Target, ...]:
+        """Return where what comes from *peer* is relayed to; nowhere: it is refused. An IPv4-mapped address counts as the IPv4 address."""
         address, scope = ip_address(peer[0].partition("%")[0]), 0
         if isinstance(address, IPv6Address):
             address, scope = address.ipv4_mapped or address, peer[3]
-        return any(group.include(address) for group in self.clients) and not is_internal_client(address, scope)
+        for group, targets in self.groups:
+            if group.include(address):
+                return () if is_internal_client(address, scope) else targets
+        return ()

@@ -14,7 +14,7 @@ from netcore.keeper.kept_sockets import KeptSockets
 from netcore.model import PortMapping
 from netcore.plan.published_ports import Relayed
 from netcore.relay import host_ports
-from netcore.relay.clients import Clients, IsInternalClient, RelayRule
+from netcore.relay.clients import Clients, IsInternalClient, RelayRule, Target
 from netcore.relay.tcp_relay import TcpRelay
 from netcore.relay.totals import Kind, Totals, descriptors
 from netcore.relay.udp_relay import UdpRelay
@@ -41,16 +41,17 @@ class PortProxies:
         self._relays: dict[str, dict[socket.socket, TcpRelay | UdpRelay]] = {}
 
     def settle(self, sandbox_id: str, wanted: Mapping[PortMapping, Relayed]) -> None:
-        """Relay *wanted*, and nothing else, for a sandbox from now on; connections through its other ports end."""
+        """Relay *wanted*, and nothing else, for a sandbox from now on; connections that lead elsewhere, or come by its other ports, end."""
         relays = self._relays.pop(sandbox_id, {})
         rules = self._rules(wanted)
-        for sock in [sock for sock, relay in relays.items() if rules.get(sock) != relay.rule]:
+        for sock in [sock for sock in relays if sock not in rules]:
             relays.pop(sock).close()
-            if sock not in rules:
-                host_ports.block(sock)
+            host_ports.block(sock)
         for sock, rule in rules.items():
             if sock not in relays:
                 relays[sock] = self._begin(sandbox_id, sock, rule)
+            elif relays[sock].rule != rule:
+                relays[sock].follow(rule)
         if relays:
             self._relays[sandbox_id] = relays
 
@@ -62,18 +63,16 @@ class PortProxies:
         return UdpRelay(sock, rule, internal, self.totals.places(Kind.CLIENTS, sandbox_id), keeps_source=keeps_source)
 
     def _rules(self, wanted: Mapping[PortMapping, Relayed]) -> dict[socket.socket, RelayRule]:
-        """Return what each socket relays. One may hold a port of both families, which then have the same targets."""
-        rules: dict[socket.socket, RelayRule] = {}
+        """Return what each socket relays. One may hold a port of both families, each of which has its own targets."""
+        groups: dict[socket.socket, list[tuple[Clients, tuple[Target, ...]]]] = {}
         for mapping, relayed in wanted.items():
             sock = self._ports.opened(mapping)
             if sock is None:
                 log.warning("port is published without a relay port=%d protocol=%s", mapping.host_port, mapping.protocol)
                 continue
-            clients = frozenset({Clients.LOOPBACK if relayed.only_loopback else Clients(mapping.family)})
-            others = rules[sock].clients if sock in rules else frozenset[Clients]()
-            targets = tuple((address, relayed.port) for address in relayed.addresses)
-            rules[sock] = RelayRule(targets, clients | others)
-        return rules
+            clients = Clients.LOOPBACK if relayed.only_loopback else Clients(mapping.family)
+            groups.setdefault(sock, []).append((clients, tuple((address, relayed.port) for address in relayed.addresses)))
+        return {sock: RelayRule(tuple(each)) for sock, each in groups.items()}
 
     def leave(self) -> None:
         """End all relays of this process; the connections go on with the next daemon, if they are kept."""

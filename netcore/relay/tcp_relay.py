@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import os
 import socket
 import struct
 from collections.abc import Coroutine, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from netcore import limits
@@ -22,6 +24,20 @@ from netcore.relay.transparent import take_source
 _SO_COOKIE = 57
 
 
+class _Connection:
+    """One connection of the client *peer*. *target*: where it leads to, or is being connected to; None: nowhere yet, or no longer.
+
+    *carried*: once it is connected.
+    """
+
+    __slots__ = ("carried", "peer", "target")
+
+    def __init__(self, peer: Peer, target: Target | None = None, carried: Carried | None = None) -> None:
+        self.peer = peer
+        self.target = target
+        self.carried = carried
+
+
 class TcpRelay:
     """Accepts connections at *listener* and relays each. *rule*: which clients are relayed, and where to.
 
@@ -30,7 +46,7 @@ class TcpRelay:
     """
 
     __slots__ = (
-        "_accepting", "_carried", "_is_internal_client", "_is_left", "_keeps_source", "_kept", "_loop", "_name", "_open", "_places", "rule"
+        "_accepting", "_is_internal_client", "_is_left", "_keeps_source", "_kept", "_loop", "_name", "_open", "_places", "rule"
     )  # fmt: skip
 
     def __init__(
@@ -47,9 +63,8 @@ class TcpRelay:
         self._keeps_source = keeps_source
         self._is_internal_client = is_internal_client
         self._loop = asyncio.get_running_loop()
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], _Connection] = {}
         self._places = places
-        self._carried: set[Carried] = set()
         self._is_left = False
         self._kept = kept
         # By the listener, which stays the same socket when another daemon goes on with it.
@@ -60,26 +75,42 @@ class TcpRelay:
     def _take(self, client: socket.socket, peer: Peer) -> None:
         client.setblocking(False)
         source = source_of(peer)
-        if not self.rule.accepts(peer, self._is_internal_client) or not self._places.take(source):
+        if not self._targets(peer) or not self._places.take(source):
             _reset(client)
             return
-        self._note(self._carry(client, peer if self._keeps_source else None), source)
+        connection = _Connection(peer)
+        self._note(self._carry(client, connection), connection, source)
 
-    def _note(self, work: Coroutine[Any, Any, None], source: str) -> None:
-        """Do *work*, which carries a connection of *source*."""
+    def _targets(self, peer: Peer) -> tuple[Target, ...]:
+        return self.rule.targets(peer, self._is_internal_client)
+
+    def follow(self, rule: RelayRule) -> None:
+        """Relay by *rule* from now on; connections that lead, or are being connected, to where it sends nothing of their client end."""
+        self.rule = rule
+        for task, connection in self._open.items():
+            targets = self._targets(connection.peer)
+            if targets and (connection.target is None or connection.target in targets):
+                continue
+            if connection.carried is not None:
+                connection.carried.abort()
+            elif connection.target is not None:
+                task.cancel()
+
+    def _note(self, work: Coroutine[Any, Any, None], connection: _Connection, source: str) -> None:
+        """Do *work*, which carries *connection*, of *source*."""
         task = self._loop.create_task(work)
-        self._open.add(task)
+        self._open[task] = connection
         task.add_done_callback(functools.partial(self._ended, source))
 
     def _ended(self, source: str, task: asyncio.Task[None]) -> None:
-        self._open.discard(task)
+        del self._open[task]
         self._places.give_back(source)
         self._accepting.try_again()
 
-    async def _carry(self, client: socket.socket, peer: Peer | None) -> None:
+    async def _carry(self, client: socket.socket, connection: _Connection) -> None:
         """Relay one connection until both of its sides have ended, or have been silent for too long."""
         try:
-            backend = await self._connect(peer)
+            backend = await self._connect(connection)
         except (OSError, TimeoutError, asyncio.CancelledError):
             # To the client it looks as if nobody listened on the published port.
             _reset(client)
@@ -95,16 +126,15 @@ class TcpRelay:
             return
         names = [f"{self._name}{cookie(client)}/{number}" for number in range(DESCRIPTORS)]
         self._kept.keep(dict(zip(names, carried.descriptors(), strict=True)))
+        connection.carried = carried
         carried.begin()
         await self._see_through(carried, names)
 
     async def _see_through(self, carried: Carried, names: Sequence[str]) -> None:
         """Return when a connection is over; it ends if this is cancelled, unless the daemon leaves it to the next one."""
-        self._carried.add(carried)
         try:
             await self._until_over(carried)
         finally:
-            self._carried.discard(carried)
             if not self._is_left:
                 self._kept.forget(names)
                 carried.leave()
@@ -117,39 +147,47 @@ class TcpRelay:
             found.setdefault(group, {})[number] = descriptor
         for group, by_number in found.items():
             names = [f"{group}/{number}" for number in by_number]
-            source = _source_of(by_number.get("0"))
-            if source is None or len(by_number) < DESCRIPTORS:
+            peer = _peer_of(by_number.get("0"))
+            if peer is None or len(by_number) < DESCRIPTORS:
                 self._kept.forget(names)
                 for descriptor in by_number.values():
                     os.close(descriptor)
                 continue
+            source = source_of(peer)
             self._places.keep(source)
             ordered = [by_number[str(number)] for number in range(DESCRIPTORS)]
+            server = _peer_of(ordered[1])
+            target = (ip_address(server[0]), server[1]) if server is not None else None
             carried = Carried(socket.socket(fileno=ordered[0]), socket.socket(fileno=ordered[1]), ordered[2:])
+            connection = _Connection(peer, target, carried)
             carried.begin()
-            self._note(self._see_through(carried, names), source)
+            self._note(self._see_through(carried, names), connection, source)
 
     def leave(self) -> None:
         """Stop, and leave the connections to the next daemon."""
         self._is_left = True
-        for carried in [*self._carried]:
-            carried.leave()
+        for connection in self._open.values():
+            if connection.carried is not None:
+                connection.carried.leave()
         self.close()
 
-    async def _connect(self, peer: Peer | None) -> socket.socket:
-        """Return a connection to the first target that takes it; the error of the last one if none does. *peer*: whom it sees."""
-        *others, last = self.rule.targets
-        for target in others:
+    async def _connect(self, connection: _Connection) -> socket.socket:
+        """Return a connection to the first target that takes it; OSError if none does."""
+        tried: set[Target] = set()
+        # Asked for again each time: the rule may be another one by then.
+        while left := [target for target in self._targets(connection.peer) if target not in tried]:
+            connection.target = left[0]
+            tried.add(left[0])
             with contextlib.suppress(OSError, TimeoutError):
-                return await self._connect_to(target, peer)
-        return await self._connect_to(last, peer)
+                return await self._connect_to(left[0], connection.peer)
+        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
 
-    async def _connect_to(self, target: Target, peer: Peer | None) -> socket.socket:
+    async def _connect_to(self, target: Target, peer: Peer) -> socket.socket:
         address, port = target
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         backend = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
-            if peer is not None:
+            if self._keeps_source:
                 take_source(backend, peer)
             async with asyncio.timeout(limits.PROXY_CONNECT):
                 await self._loop.sock_connect(backend, (str(address), port))
@@ -174,12 +212,12 @@ class TcpRelay:
             task.cancel()
 
 
-def _source_of(descriptor: int | None) -> str | None:
-    """Return whose connection an earlier daemon left, None if it is broken."""
+def _peer_of(descriptor: int | None) -> Peer | None:
+    """Return the other end of a connection that an earlier daemon left; None if there is none any more."""
     if descriptor is None:
         return None
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as client:
-        return source_of(client.getpeername())
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as sock:
+        return tuple(sock.getpeername())
     return None
 
 

@@ -58,7 +58,8 @@ class UdpRelay:
 
     def _begin(self, peer: Peer, control: list[tuple[int, int, bytes]]) -> _Client | None:
         source = source_of(peer)
-        if not self.rule.accepts(peer, self._is_internal_client) or not self._places.take(source):
+        targets = self.rule.targets(peer, self._is_internal_client)
+        if not targets or not self._places.take(source):
             return None
         listener = self._socket
         answer_from = [(level, kind, _as_source(level, data)) for level, kind, data in control]
@@ -72,12 +73,18 @@ class UdpRelay:
                 self._places.give_back(source)
 
         try:
-            client = _Client(self._loop, self.rule.targets, peer if self._keeps_source else None, reply, ended)
+            client = _Client(self._loop, targets, peer if self._keeps_source else None, reply, ended)
         except OSError:
             self._places.give_back(source)
             return None
         self._clients[peer] = client
         return client
+
+    def follow(self, rule: RelayRule) -> None:
+        """Relay by *rule* from now on. Clients end whose datagrams it sends elsewhere, or nowhere: their next one begins anew."""
+        self.rule = rule
+        for peer, client in [*self._clients.items()]:
+            client.follow(rule.targets(peer, self._is_internal_client))
 
     def leave(self) -> None:
         """Stop; a client's next datagram begins anew with the next daemon."""
@@ -133,6 +140,14 @@ class _Client:
             raise
         self._loop.add_reader(sock.fileno(), self._from_sandbox)
         return sock
+
+    def follow(self, targets: tuple[Target, ...]) -> None:
+        """Have *targets* from now on; close if what is sent to now is none of them."""
+        target = self._targets[self._at]
+        if target in targets:
+            self._targets, self._at = targets, targets.index(target)
+        else:
+            self.close()
 
     def to_sandbox(self, data: bytes) -> None:
         self._last = self._loop.time()

@@ -118,7 +118,7 @@ async def test_a_relay_without_descriptors_does_not_keep_the_loop_busy(listening
     target = ip_address("127.0.0.1"), 9
     relay = TcpRelay(
         listening,
-        RelayRule((target,), frozenset({Clients.IPV4})),
+        RelayRule(((Clients.IPV4, (target,)),)),
         lambda *_: False,
         KeptSockets("", 0),
         PlacesOfPort(Shares(9, 9), Shares(9, 9), "box", lambda: None),

@@ -66,7 +66,7 @@ async def test_a_destroyed_listener_of_a_relay_does_not_keep_the_loop_busy(liste
     relay, accepts = (
         TcpRelay(
             listener,
-            RelayRule((target,), frozenset({Clients.IPV4})),
+            RelayRule(((Clients.IPV4, (target,)),)),
             lambda *_: False,
             KeptSockets("", 0),
             PlacesOfPort(Shares(9, 9), Shares(9, 9), "box", lambda: None),

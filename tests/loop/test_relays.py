@@ -2,20 +2,26 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 from ipaddress import ip_address
+from types import SimpleNamespace
 
 import pytest
 
 from netcore import limits
 from netcore.keeper.kept_sockets import KeptSockets
+from netcore.model import PortMapping
+from netcore.plan import published_ports
 from netcore.relay import tcp_relay
+from netcore.relay.carried import DESCRIPTORS
 from netcore.relay.clients import Clients, RelayRule
+from netcore.relay.port_proxy import PortProxies
 from netcore.relay.shares import PlacesOfPort, Shares, source_of
 from netcore.relay.tcp_relay import TcpRelay
 from netcore.relay.totals import Kind, Totals, most
 from netcore.relay.udp_relay import UdpRelay
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 
 def places(of_port=None, of_all=None):
@@ -33,7 +39,7 @@ class Relayed:
         listener.setblocking(False)
         self.listener = listener
         target = ip_address("127.0.0.1"), self.server.sockets[0].getsockname()[1]
-        self.relay = TcpRelay(listener, RelayRule((target,), frozenset({Clients.IPV4})), lambda *_: False, KeptSockets("", 0), places())
+        self.relay = TcpRelay(listener, RelayRule(((Clients.IPV4, (target,)),)), lambda *_: False, KeptSockets("", 0), places())
         self.writers = []
         return self
 
@@ -117,7 +123,7 @@ async def test_one_source_does_not_take_all_places_of_a_udp_port():
         each.bind(("127.0.0.1", 0))
     relay = UdpRelay(
         sock,
-        RelayRule(((ip_address("127.0.0.1"), target.getsockname()[1]),), frozenset({Clients.IPV4})),
+        RelayRule(((Clients.IPV4, ((ip_address("127.0.0.1"), target.getsockname()[1]),)),)),
         lambda *_: False,
         places(Shares(3, 6)),
     )
@@ -156,7 +162,7 @@ async def test_what_another_sends_before_the_socket_has_its_target_is_no_answer(
         each.bind(("127.0.0.1", 0))
     sock.setblocking(False)
     monkeypatch.setattr(Hurried, "others", other)
-    rule = RelayRule(((ip_address("127.0.0.1"), target.getsockname()[1]),), frozenset({Clients.IPV4}))
+    rule = RelayRule(((Clients.IPV4, ((ip_address("127.0.0.1"), target.getsockname()[1]),)),))
     relay = UdpRelay(sock, rule, lambda *_: False, places())
     with monkeypatch.context() as patched:
         patched.setattr(socket, "socket", Hurried)
@@ -238,3 +244,231 @@ async def test_connections_beyond_those_of_all_ports_are_reset(relayed):
     relayed.writers[0].close()
     await until(lambda: len(relayed.relay._open) == 1)
     assert await relayed.works("127.0.0.2")
+
+
+def mapping(family, protocol, port):
+    return PortMapping(family=family, protocol=protocol, host_address=None, host_port=8080, sandbox_port=port)
+
+
+class Published:
+    """A port of all addresses, relayed to a server at each of them, which says where it was reached, and echoes then."""
+
+    async def start(self):
+        self.server = await asyncio.start_server(
+            self.serve, sock=socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+        )
+        self.port = self.server.sockets[0].getsockname()[1]
+        self.held = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+        self.held.setblocking(False)
+        self.kept = KeptSockets("", 0)
+        self.relays = PortProxies(self, lambda *_: False, self.kept)
+        self.writers = []
+        return self
+
+    async def serve(self, reader, writer):
+        self.writers.append(writer)
+        writer.write(writer.get_extra_info("sockname")[0].removeprefix("::ffff:").encode() + b"\n")
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(100):
+                writer.write(data)
+
+    def opened(self, _):
+        return self.held
+
+    def settle(self, ipv4=(), ipv6=()):
+        """Relay clients of each family to these addresses."""
+        by_family = {4: tuple(map(ip_address, ipv4)), 6: tuple(map(ip_address, ipv6))}
+        wanted = {
+            mapping(family, "tcp", self.port): published_ports.Relayed(addresses, self.port, only_loopback=False)
+            for family, addresses in by_family.items()
+            if addresses
+        }
+        self.relays.settle("box", wanted)
+
+    def take_over(self):
+        """Be the next daemon, which finds what this one has kept."""
+        left = {name: os.dup(descriptor) for name, (descriptor, _) in self.kept._ours.items()}
+        self.relays.leave()
+        self.kept = KeptSockets("", 0)
+        self.kept._left = left
+        self.relays = PortProxies(self, lambda *_: False, self.kept)
+
+    async def connect(self, host="127.0.0.1"):
+        """Return a connection from *host*, and the address of the server that has it."""
+        reader, writer = await asyncio.open_connection(host, self.held.getsockname()[1])
+        self.writers.append(writer)
+        return (reader, writer), (await reader.readline()).decode().strip()
+
+    async def stop(self):
+        self.settle()
+        for writer in self.writers:
+            writer.transport.abort()
+        self.server.close()
+        self.held.close()
+
+
+@pytest.fixture
+async def published():
+    made = await Published().start()
+    yield made
+    await made.stop()
+
+
+async def echoes(connection):
+    """Return whether *connection* is carried; it is not after its end."""
+    reader, writer = connection
+    try:
+        async with asyncio.timeout(PATIENCE):
+            writer.write(b"hello")
+            return await reader.readexactly(5) == b"hello"
+    except (ConnectionError, asyncio.IncompleteReadError):
+        return False
+
+
+@pytest.mark.parametrize("is_taken_over", [False, True])
+async def test_connection_goes_on_while_its_target_is_one_of_its_clients(published, is_taken_over):
+    published.settle(ipv4=["127.0.0.1"])
+    connection, where = await published.connect()
+    assert where == "127.0.0.1"
+    if is_taken_over:
+        published.take_over()
+        published.settle(ipv4=["127.0.0.1"])
+    for targets in (["127.0.0.1", "::1"], ["127.0.0.2", "127.0.0.1"]):
+        published.settle(ipv4=targets)
+        assert await echoes(connection)
+    other, where = await published.connect()
+    assert where == "127.0.0.2"
+    published.settle(ipv4=["127.0.0.2", "::1"])
+    assert not await echoes(connection)
+    assert await echoes(other)
+    await until(lambda: len(published.kept._ours) == DESCRIPTORS)
+
+
+@pytest.mark.parametrize("is_taken_over", [False, True])
+async def test_connection_ends_when_clients_of_its_family_are_relayed_no_more(published, is_taken_over):
+    published.settle(ipv4=["127.0.0.1"], ipv6=["127.0.0.1"])
+    (ipv4, _), (ipv6, _) = await published.connect(), await published.connect("::1")
+    if is_taken_over:
+        published.take_over()
+        published.settle(ipv4=["127.0.0.1"], ipv6=["127.0.0.1"])
+    published.settle(ipv6=["127.0.0.1"])
+    assert not await echoes(ipv4)
+    assert await echoes(ipv6)
+
+
+def has_peer(sock):
+    try:
+        return sock.getpeername()
+    except OSError:
+        return None
+
+
+async def test_what_a_server_has_left_arrives_though_nobody_knows_any_more_where_it_was(published):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        (client, accepted), (backend, server) = (
+            (socket.create_connection(listening.getsockname()), listening.accept()[0]) for _ in range(2)
+        )
+    server.sendall(b"left")
+    server.close()
+    backend.shutdown(socket.SHUT_WR)
+    await until(lambda: not has_peer(backend))
+    for sock in (accepted, backend):
+        sock.setblocking(False)
+    pipes = [end for _ in range(2) for end in os.pipe2(os.O_NONBLOCK)]
+    name = f"relayed/{tcp_relay.cookie(published.held)}/1"
+    published.kept._left = {f"{name}/{number}": end for number, end in enumerate((accepted.detach(), backend.detach(), *pipes))}
+    published.settle(ipv4=["127.0.0.1"])
+    published.settle(ipv4=["127.0.0.2"])
+    with client:
+        assert client.recv(100) == b"left"
+        assert client.recv(100) == b""
+        published.settle(ipv6=["::1"])
+        await until(lambda: not published.kept._ours)
+
+
+async def test_clients_of_both_families_at_one_socket_each_have_their_own_targets(published):
+    published.settle(ipv4=["127.0.0.1", "::1"], ipv6=["::1", "127.0.0.1"])
+    assert [(await published.connect(host))[1] for host in ("127.0.0.1", "::1")] == ["127.0.0.1", "::1"]
+
+
+async def test_connection_is_still_being_made_when_the_rule_changes(published, monkeypatch):
+    connect, tried, goes_on = TcpRelay._connect_to, [], asyncio.Event()
+
+    async def wait(relay, target, peer):
+        tried.append(str(target[0]))
+        await goes_on.wait()
+        return await connect(relay, target, peer)
+
+    monkeypatch.setattr(TcpRelay, "_connect_to", wait)
+    published.settle(ipv4=["127.0.0.1"])
+    stays = asyncio.create_task(published.connect())
+    await until(lambda: tried)
+    published.settle(ipv4=["127.0.0.1", "127.0.0.2"])
+    goes_on.set()
+    assert (await stays)[1] == "127.0.0.1"
+    goes_on.clear()
+    ends = asyncio.create_task(published.connect())
+    await until(lambda: len(tried) == 2)
+    published.settle(ipv4=["127.0.0.2"])
+    with pytest.raises(ConnectionResetError):
+        await ends
+    assert tried == ["127.0.0.1"] * 2
+
+
+async def test_what_refuses_is_followed_by_the_targets_that_there_are_by_then(published, monkeypatch):
+    tried, goes_on = [], asyncio.Event()
+
+    async def refuse(_, target, __):
+        tried.append(str(target[0]))
+        await goes_on.wait()
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(TcpRelay, "_connect_to", refuse)
+    published.settle(ipv4=["127.0.0.1", "127.0.0.2"])
+    ends = asyncio.create_task(published.connect())
+    await until(lambda: tried)
+    published.settle(ipv4=["127.0.0.1", "::1"])
+    goes_on.set()
+    with pytest.raises(ConnectionResetError):
+        await ends
+    assert tried == ["127.0.0.1", "::1"]
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    """Answers with where it is, and with the port that it was asked from."""
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, _, sender):
+        self.transport.sendto(f"{self.transport.get_extra_info('sockname')[0]} {sender[1]}".encode(), sender)
+
+
+async def test_client_of_udp_goes_on_while_its_target_is_one_of_its_own():
+    loop = asyncio.get_running_loop()
+    held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    held.bind(("127.0.0.1", 0))
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.connect(held.getsockname())
+    first, _ = await loop.create_datagram_endpoint(Datagrams, ("127.0.0.1", 0))
+    port = first.get_extra_info("sockname")[1]
+    second, _ = await loop.create_datagram_endpoint(Datagrams, ("127.0.0.2", port))
+    for sock in (held, client):
+        sock.setblocking(False)
+    relays = PortProxies(SimpleNamespace(opened=lambda _: held), lambda *_: False, KeptSockets("", 0))
+
+    async def ask(*targets):
+        relays.settle("box", {mapping(4, "udp", port): published_ports.Relayed(tuple(map(ip_address, targets)), port, only_loopback=False)})
+        await loop.sock_sendall(client, b"where?")
+        async with asyncio.timeout(PATIENCE):
+            return (await loop.sock_recv(client, 100)).decode().split()
+
+    with contextlib.ExitStack() as stack:
+        for each in (first, second, client, held):
+            stack.callback(each.close)
+        stack.callback(relays.settle, "box", {})
+        where, flow = await ask("127.0.0.1")
+        assert where == "127.0.0.1"
+        assert await ask("127.0.0.1", "::1") == [where, flow]
+        assert await ask("127.0.0.2", "127.0.0.1") == [where, flow]
+        assert (await ask("127.0.0.2", "::1"))[0] == "127.0.0.2"

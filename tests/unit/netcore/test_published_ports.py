@@ -2,14 +2,17 @@
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
+from types import SimpleNamespace
 
 import pytest
 
 from netcore.desired import firewall
 from netcore.errors import Conflict, InvalidRequest
+from netcore.keeper.kept_sockets import KeptSockets
 from netcore.model import Endpoint, Sandbox
 from netcore.parse.ports import parse_port
 from netcore.plan import published_ports
+from netcore.relay.port_proxy import PortProxies
 from tests.support.networks import bridge_network, parent_network, pool
 
 V4 = bridge_network("four", pool("10.4.0.0/24", "10.4.0.1"))
@@ -75,8 +78,8 @@ def shown(endpoints):
     )
 
 
-def relays(endpoints):
-    found = published_ports.proxies(endpoints)
+def relays(endpoints, *, everything=False):
+    found = published_ports.proxies(endpoints, everything=everything)
     return {
         (item.family, str(item.host_address or "*")): " ".join([*map(str, to.addresses), str(to.port), *["for ::1"] * to.only_loopback])
         for item, to in found.items()
@@ -104,6 +107,25 @@ def test_loopback_of_both_families():
     assert relays(endpoints) == {(6, "::1"): "fd05::2 10.5.0.2 80"}
     _, endpoints = plan(["[::1]:8080:80"], "four")
     assert relays(endpoints) == {(6, "::1"): "10.4.0.2 80"}
+
+
+def test_where_everything_is_relayed_each_family_is_relayed_to_its_own_first():
+    _, endpoints = plan(["8080:80"], "both")
+    assert relays(endpoints, everything=True) == {(4, "*"): "10.5.0.2 fd05::2 80", (6, "*"): "fd05::2 10.5.0.2 80"}
+    _, endpoints = plan(["8080:80"], ("four", 1), "both")
+    assert relays(endpoints, everything=True) == {(4, "*"): "10.4.0.2 fd05::2 80", (6, "*"): "fd05::2 10.5.0.2 80"}
+
+
+def test_ports_of_both_families_at_one_socket_are_relayed_as_each_of_them_is():
+    _, endpoints = plan(["8080:80"], ("four", 1), "both")
+    found = published_ports.proxies(endpoints, everything=True)
+    own, other, ipv6 = ((ip_address(text), 80) for text in ("10.4.0.2", "10.5.0.2", "fd05::2"))
+    sock = object()
+    for wanted in (found, dict(reversed(found.items()))):
+        (rule,) = PortProxies(SimpleNamespace(opened=lambda _: sock), lambda *_: False, KeptSockets("", 0))._rules(wanted).values()
+        targets = {peer: rule.targets((peer, 5, 0, 0), lambda *_: False) for peer in ("::ffff:192.0.2.1", "2001:db8::1", "::1")}
+        assert targets["::ffff:192.0.2.1"] == (own, ipv6)
+        assert targets["2001:db8::1"] == targets["::1"] == (ipv6, other)
 
 
 def test_relayed_family_goes_to_nat_when_a_network_brings_it():
