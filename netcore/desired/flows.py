@@ -19,6 +19,9 @@ _PUBLISHED = (*DNAT.values(), *DNAT_ANY.values())
 """Maps whose keys begin with the protocol and end with the host's port."""
 
 
+_RELAYED = (IPv6Address("::1"),)
+"""What comes to it never goes by the kernel's translation."""
+
 Target = tuple[IPAddress, int]
 """Address and port."""
 
@@ -89,17 +92,25 @@ def is_astray(flow: FlowEnds, move: PortMove, is_of_host: Callable[[IPAddress], 
     address, port = flow.destination
     if (flow.family, flow.protocol, port) != (move.family, move.protocol, move.port) or move.address not in (None, address):
         return False
-    if flow.destination == move.before:
+    if flow.destination == move.before or address in _RELAYED:
         return False
     if flow.answers == move.before:
         return move.before != move.after
     return move.after is not None and flow.answers == flow.destination and is_of_host(address)
 
 
-def leads_back(move: PortMove, earlier: PortMove) -> bool:
-    """Return whether flows that *earlier* led astray are right again with *move*."""
-    same_port = (move.family, move.protocol, move.port) == (earlier.family, earlier.protocol, earlier.port)
-    return same_port and move.after is not None and move.after == earlier.before
+LedTo = tuple[int, str, int, Target | None]
+"""(family, protocol, port of the host, target)."""
+
+
+def led_to(moves: Iterable[PortMove]) -> frozenset[LedTo]:
+    """Return where ports lead after *moves*."""
+    return frozenset((move.family, move.protocol, move.port, move.after) for move in moves if move.after is not None)
+
+
+def led_from(move: PortMove) -> LedTo:
+    """Return where a port led before *move*: if it leads there again, flows that *move* led astray are right again."""
+    return move.family, move.protocol, move.port, move.before
 
 
 def addresses_brought(steps: Iterable[Step]) -> set[IPAddress]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from netcore.desired.diff import Step, diff
 from netcore.desired.egress_rules import TimedElement
 from netcore.desired.flows import Flows, addresses_brought, stale_flows
-from netcore.desired.objects import Announcement, KernelObject, Lane, Subsystem
+from netcore.desired.objects import Announcement, Element, KernelObject, Lane, Subsystem
 from netcore.errors import KernelError, NetcoreError, NotFound, TeardownFailed
 from netcore.kernel import egress_elements, nft
 from netcore.kernel.deferred_deletes import DeferredDeletes
@@ -82,7 +82,7 @@ class Executor:
         """Have the host forget *flows* now; what fails is logged, and tried again."""
         self._deferred_flows.forget(flows)
 
-    def write_tables(self, desired: Iterable[KernelObject], openings: Sequence[TimedElement] = ()) -> None:
+    def write_tables(self, desired: Sequence[KernelObject], openings: Sequence[TimedElement] = ()) -> None:
         """Make both firewall tables of the host anew with exactly the elements of *desired* and *openings*.
 
         Flows that began while there were none, and go past a published port, are forgotten soon.
@@ -91,11 +91,12 @@ class Executor:
         """
         with self._host_sockets.lent(NETFILTER) as netlink:
             nft.write_tables(netlink, desired, egress_elements.requests(openings))
-        self._forget_past(desired)
+        self.forget_past(desired)
 
-    def _forget_past(self, restored: Iterable[KernelObject]) -> None:
-        """Have flows forgotten that began while what is *restored* was not there."""
-        flows = stale_flows(Step(wanted, wanted) for wanted in restored)
+    def forget_past(self, restored: Iterable[KernelObject]) -> None:
+        """Have flows forgotten soon that began while what is *restored* was not there."""
+        # Only maps lead somewhere, and a host has many other objects.
+        flows = stale_flows(Step(wanted, wanted) for wanted in restored if isinstance(wanted, Element) and wanted.data)
         if flows:
             self._deferred_flows.put(flows)
 
@@ -205,7 +206,6 @@ class Executor:
                 except (NetcoreError, OSError) as failed:
                     for step in batch:
                         problems.setdefault(step.subject, str(failed))
-        self._forget_past(wanted for wanted in damaged if wanted not in problems)
         return problems
 
     def take_back(self, done: Sequence[Step]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Set
 from threading import Lock
 
 from netcore import limits
-from netcore.desired.flows import Flows, PortMove, leads_back
+from netcore.desired.flows import Flows, LedTo, PortMove, led_from, led_to
 from netcore.errors import NetcoreError
 from netcore.kernel import conntrack
 from netcore.kernel.host_sockets import HostSockets
@@ -63,22 +63,23 @@ class DeferredFlows:
 
     def spare(self, moves: Iterable[PortMove]) -> Flows:
         """Have no flow forgotten for having gone where a port leads again with *moves*. Return what is not forgotten for that."""
-
-        def led_back(flows: Flows) -> frozenset[PortMove]:
-            return frozenset(earlier for earlier in flows.ports if any(leads_back(move, earlier) for move in brought))
-
-        brought = [move for move in moves if move.after is not None]
+        brought = led_to(moves)
         if not brought:
             return Flows()
-        with self._lock:
-            spared = Flows(ports=led_back(self._waiting))
-            self._waiting = Flows(addresses=self._waiting.addresses, ports=self._waiting.ports - spared.ports)
-            is_in_work = bool(led_back(self._in_work))
+        spared, is_in_work = self._take_back(brought)
         if is_in_work:
-            # What begins after that is not forgotten.
+            # What begins after that is not forgotten, unless it failed and is to be tried again.
             with self._forgetting:
-                pass
+                more, _ = self._take_back(brought)
+            spared |= more
         return spared
+
+    def _take_back(self, brought: Set[LedTo]) -> tuple[Flows, bool]:
+        """Return what was waiting, and is no longer, because ports lead back to *brought*; and whether some of that is in work."""
+        with self._lock:
+            ports = frozenset(earlier for earlier in self._waiting.ports if led_from(earlier) in brought)
+            self._waiting = Flows(addresses=self._waiting.addresses, ports=self._waiting.ports - ports)
+            return Flows(ports=ports), any(led_from(earlier) in brought for earlier in self._in_work.ports)
 
     def _try(self) -> None:
         try:

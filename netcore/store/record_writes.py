@@ -78,11 +78,12 @@ class RecordWrites:
 
     async def settle(self) -> None:
         """Return when all that removals have left to be written is written."""
+        held_back = {key: one for key, one in self._late.items() if self._is_outdated(key, one)}
         if self._late or self._under_way:
             # What is written now comes behind all that is being written.
             await self.commit({})
-        if self._late:
-            # A newer value was being written, which may have come to nothing.
+        if any(self._late.get(key) is one for key, one in held_back.items()):
+            # The newer value came to nothing.
             await self.commit({})
 
     async def write_late(self) -> None:

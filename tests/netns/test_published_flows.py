@@ -90,10 +90,11 @@ def test_connections_of_others_to_the_same_port_outside_go_on(lab, published, fi
     assert client.stdout.readline() == "hello\n"
 
 
-def test_flow_past_the_port_from_a_time_without_the_firewall_is_cut_off(lab, published):
+@pytest.mark.parametrize("flush", ["flush ruleset", "flush map inet berth dnat4_any"])
+def test_flow_past_the_port_from_a_time_without_the_firewall_is_cut_off(lab, published, flush):
     run, publish = published
     run("sleep", "infinity")
     publish()
     flow = f"-p udp -s {OUTSIDE_ADDRESS} -d {HOST_ADDRESS} --sport 40406 --dport {PORT}"
-    lab.shell(f"conntrack -I {flow} -t 600 && nft flush ruleset")
+    lab.shell(f"conntrack -I {flow} -t 600 && nft {flush}")
     lab.wait_for(lambda: not lab.shell(f"conntrack -L {flow} 2>/dev/null"))

@@ -90,6 +90,7 @@ class TableComparison:
         changes = [nft.ElementChange(element, delete=False) for element in missing]
         with NetlinkSocket(NETFILTER) as netlink:
             nft.commit(netlink, [*(nft.raw_deletion(*one) for one in foreign), *nft.element_requests(changes)])
+        self._parts.executor.forget_past(missing)
 
 
 def _describe(part: tuple[str, str, str]) -> str:

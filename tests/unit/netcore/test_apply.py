@@ -410,7 +410,7 @@ class Lends:
 def test_flows_past_a_port_are_forgotten_when_its_element_is_there_again(kernel, forgotten, monkeypatch):
     monkeypatch.setattr(nft, "write_tables", lambda *_: None)
     element = Element(set=DNAT_ANY[4], fields=("tcp", 80), data=(GATEWAY, 80))
-    for restore in (lambda tried: tried.write_tables([*ELEMENTS, element]), lambda tried: tried.mend([ELEMENTS[0], element])):
+    for restore in (lambda tried: tried.write_tables([*ELEMENTS, UP, element]), lambda tried: tried.forget_past([ELEMENTS[0], element])):
         later = []
         tried = executor(lambda _, body, later=later: later.append(body))
         monkeypatch.setattr(tried, "_host_sockets", Lends())

@@ -106,6 +106,30 @@ def test_whoever_leads_a_port_back_waits_for_flows_that_are_being_forgotten():
     assert spared.is_set()
 
 
+def test_flows_that_could_not_be_forgotten_are_spared_too():
+    begun, may_end = threading.Event(), threading.Event()
+
+    def during():
+        begun.set()
+        may_end.wait(60)
+        refuse()
+
+    tried, port, spared = Tried(during), Flows(ports=frozenset({MOVE})), []
+    tried.put(port)
+    timer = threading.Thread(target=tried.timers[0])
+    timer.start()
+    begun.wait(60)
+    waiting = threading.Thread(target=lambda: spared.append(tried.spare({MOVE._replace(before=None, after=(ONE, 8080))})))
+    waiting.start()
+    may_end.set()
+    for thread in (timer, waiting):
+        thread.join(60)
+    tried.during = lambda: None
+    tried.timers[-1]()
+    assert spared == [port]
+    assert tried.forgotten == []
+
+
 def test_who_has_an_address_again_waits_for_flows_that_are_being_forgotten():
     begun, may_end = threading.Event(), threading.Event()
 

@@ -6,7 +6,7 @@ import pytest
 
 from netcore.desired.diff import Step, diff
 from netcore.desired.firewall import DNAT, DNAT_ANY, OPEN, PORTS, SOURCE, TARGET6
-from netcore.desired.flows import FlowEnds, Flows, PortMove, addresses_brought, is_astray, leads_back, stale_flows
+from netcore.desired.flows import FlowEnds, Flows, PortMove, addresses_brought, is_astray, led_from, led_to, stale_flows
 from netcore.desired.objects import HOST, Address, Element, LinkUp
 
 FOUR, SIX = ip_address("10.0.0.2"), ip_address("fd00::2")
@@ -104,11 +104,22 @@ def test_a_port_of_one_address_of_the_host_leads_no_other_astray():
 
 
 def test_flows_of_a_port_that_leads_back_are_right_again():
+    def leads_back(now, earlier):
+        return led_from(earlier) in led_to([now])
+
     assert leads_back(move(None, ONE), move(ONE, None))
     assert leads_back(move(TWO, ONE), move(ONE, TWO))
     assert not leads_back(move(None, TWO), move(ONE, None))
     assert not leads_back(move(TWO, None), move(None, TWO))
     assert not leads_back(move(None, ONE)._replace(port=81), move(ONE, None))
+
+
+def test_what_is_relayed_never_went_past_the_port():
+    own = ip_address("::1")
+    published = PortMove(6, "tcp", None, 80, None, (SIX, 80))
+    relayed = FlowEnds(6, "tcp", (own, 80), (own, 80))
+    assert not is_astray(relayed, published, lambda _: True)
+    assert is_astray(relayed._replace(destination=(SIX, 80), answers=(SIX, 80)), published._replace(after=ONE), lambda _: True)
 
 
 def test_addresses_that_are_brought():

@@ -259,6 +259,20 @@ async def test_no_commit_takes_along_what_is_older_than_a_value_that_is_being_wr
     assert not records.writes.is_overdue
 
 
+async def test_who_waits_until_all_is_written_does_not_wait_for_what_comes_meanwhile():
+    store, records = await filled()
+    queue = Queue(store)
+    await records.drop_sandbox(SANDBOX.id)
+    settled = asyncio.create_task(records.writes.settle())
+    await asyncio.sleep(0)
+    await records.drop_sandbox(OTHER.id)
+    await queue.next(works=True)
+    assert settled.done()
+    assert not queue.waiting
+    store.commit = queue.write
+    await records.writes.close()
+
+
 async def test_of_two_values_that_could_not_be_written_the_newer_one_is_written_later():
     store, records = await filled()
     gate, commit = asyncio.Event(), store.commit
