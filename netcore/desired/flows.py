@@ -18,8 +18,7 @@ _OWN_ADDRESSES = (SOURCE[4], TARGET6)
 _PUBLISHED = (*DNAT.values(), *DNAT_ANY.values())
 """Maps whose keys begin with the protocol and end with the host's port."""
 
-
-_RELAYED = (IPv6Address("::1"),)
+_RELAYED = IPv6Address("::1")
 """What comes to it never goes by the kernel's translation."""
 
 Target = tuple[IPAddress, int]
@@ -92,7 +91,7 @@ def is_astray(flow: FlowEnds, move: PortMove, is_of_host: Callable[[IPAddress], 
     address, port = flow.destination
     if (flow.family, flow.protocol, port) != (move.family, move.protocol, move.port) or move.address not in (None, address):
         return False
-    if flow.destination == move.before or address in _RELAYED:
+    if flow.destination == move.before or address == _RELAYED:
         return False
     if flow.answers == move.before:
         return move.before != move.after

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import socket
 import struct
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
@@ -20,12 +21,11 @@ from netcore import limits
 from netcore.desired.flows import FlowEnds, Flows, PortMove, is_astray
 from netcore.errors import KernelError
 from netcore.kernel import flow_filter, rtnl, sysctl
-from netcore.kernel.flow_filter import DELETE, GET, PROTOCOLS, Choice, Part
+from netcore.kernel.flow_filter import DELETE, GET, PROTOCOL_NAMES, Choice, Part
 from netcore.kernel.netlink import NetlinkSocket, Request, attr, find, nested
 from netcore.model import IPAddress
 
 _FILTERED_PORTS = ("tcp", "udp")
-_NAMES = {number: name for name, number in PROTOCOLS.items()}
 PortKey = tuple[int, str, int]
 """(family, protocol, port of the host)."""
 _COUNT = "net/netfilter/nf_conntrack_count"
@@ -116,13 +116,12 @@ def _delete_astray(
         by_port[move.family, move.protocol, move.port].append(move)
     for request in looks(by_port, honoured):
         for message in netlink.dump(request):
-            body = message[20:]
-            flow = _read(body)
+            flow = _read(message)
             if flow is None:
                 continue
             of_port = by_port.get((flow.family, flow.protocol, flow.destination[1]), ())
             if any(is_astray(flow, move, is_of_host) for move in of_port):
-                _delete(netlink, flow.family, body)
+                _delete(netlink, flow.family, message[20:])
 
 
 def looks(by_port: Mapping[PortKey, Sequence[PortMove]], honoured: Collection[Choice]) -> list[Request]:
@@ -151,19 +150,19 @@ def _source(family: int) -> tuple[int, int]:
     return flow_filter.TUPLE_IP, flow_filter.ends(family)[0]
 
 
-def _read(body: bytes) -> FlowEnds | None:
-    """Return the flow that a message tells of, None if it has no ports."""
-    for family in (4, 6):
-        source, destination = flow_filter.ends(family)
-        asked = find(body, flow_filter.TUPLE_ORIG, flow_filter.TUPLE_IP, destination)
-        answers = find(body, flow_filter.TUPLE_REPLY, flow_filter.TUPLE_IP, source)
-        port = find(body, flow_filter.TUPLE_ORIG, flow_filter.TUPLE_PROTO, flow_filter.DESTINATION_PORT)
-        answering = find(body, flow_filter.TUPLE_REPLY, flow_filter.TUPLE_PROTO, flow_filter.SOURCE_PORT)
-        protocol = find(body, flow_filter.TUPLE_ORIG, flow_filter.TUPLE_PROTO, flow_filter.PROTO_NUM)
-        if asked and answers and port and answering and protocol:
-            name = _NAMES.get(protocol[0], "")
-            return FlowEnds(family, name, (ip_address(asked), _number(port)), (ip_address(answers), _number(answering)))
-    return None
+def _read(message: bytes) -> FlowEnds | None:
+    """Return the flow that *message* tells of, None if it has no ports."""
+    family, body = 4 if message[16] == socket.AF_INET else 6, message[20:]
+    source, destination = flow_filter.ends(family)
+    asked = find(body, flow_filter.TUPLE_ORIG, flow_filter.TUPLE_IP, destination)
+    answers = find(body, flow_filter.TUPLE_REPLY, flow_filter.TUPLE_IP, source)
+    port = find(body, flow_filter.TUPLE_ORIG, flow_filter.TUPLE_PROTO, flow_filter.DESTINATION_PORT)
+    answering = find(body, flow_filter.TUPLE_REPLY, flow_filter.TUPLE_PROTO, flow_filter.SOURCE_PORT)
+    protocol = find(body, flow_filter.TUPLE_ORIG, flow_filter.TUPLE_PROTO, flow_filter.PROTO_NUM)
+    if not (asked and answers and port and answering and protocol):
+        return None
+    name = PROTOCOL_NAMES.get(protocol[0], "")
+    return FlowEnds(family, name, (ip_address(asked), _number(port)), (ip_address(answers), _number(answering)))
 
 
 def _number(port: bytes) -> int:

@@ -216,7 +216,7 @@ def _flow(body: bytes, family: int) -> TrackedFlow | None:
     source_port = find(original, flow_filter.TUPLE_PROTO, flow_filter.SOURCE_PORT)
     if source is None or address is None or number is None or find(original, flow_filter.TUPLE_IP, target_end) is None:
         return None
-    protocol = next((name for name, value in flow_filter.PROTOCOLS.items() if value == number[0]), str(number[0]))
+    protocol = flow_filter.PROTOCOL_NAMES.get(number[0], str(number[0]))
     zone = find(body, flow_filter.ZONE)
     return TrackedFlow(
         ip_address(source), int.from_bytes(source_port or b"", "big"), ip_address(address), protocol,

@@ -134,7 +134,7 @@ class _Client:
             if self._peer is not None:
                 take_source(sock, self._peer)
             sock.connect((str(address), port))
-            self._target = sock.getpeername()[:2]
+            self._other_end = sock.getpeername()[:2]
         except BaseException:
             sock.close()
             raise
@@ -172,7 +172,7 @@ class _Client:
                 return
             except OSError:
                 return
-            if sender[:2] != self._target:
+            if sender[:2] != self._other_end:
                 # It came after the socket had the client's address, and before it had its target's: it is no answer.
                 continue
             self._unanswered = None

@@ -36,9 +36,8 @@ class RecordWrites:
         self._session = session
         self._late: dict[str, _Late] = {}
         self._numbers = count()
-        # Of the commits under way: number → keys. Of those that have come through since some of these began: key → number.
+        # Of the commits under way: number → keys. They end in the order in which they began.
         self._under_way: dict[int, Collection[str]] = {}
-        self._written: dict[str, int] = {}
         self._writing: asyncio.Task[None] | None = None
 
     async def commit(self, writes: dict[str, bytes | None]) -> None:
@@ -54,18 +53,14 @@ class RecordWrites:
             await self._store.commit(Transaction(together, session=self._session, lasting=lasting))
         except BaseException:
             # If it was cancelled it may have been written all the same, which does no harm.
-            given_back = {key: one for key, one in late.items() if one.number > self._written.get(key, -1)}
-            newer = {key: one for key, one in self._late.items() if key not in given_back or one.number > given_back[key].number}
-            self._late = given_back | newer
+            newer = {key: one for key, one in self._late.items() if key not in late or one.number > late[key].number}
+            self._late = late | newer
             raise
         else:
             # What an earlier commit that failed gave back of these keys is outdated now. What was put there since is newer.
             self._late = {key: one for key, one in self._late.items() if key not in together or one.number > number}
-            self._written |= dict.fromkeys(together, number)
         finally:
             del self._under_way[number]
-            if not self._under_way:
-                self._written.clear()
 
     def _is_outdated(self, key: str, late: _Late) -> bool:
         """Return whether a newer value of *key* than *late* is being written."""

@@ -15,7 +15,7 @@ if WHY_NOT:
 ASK = (sys.executable, str(Path(__file__).parents[1] / "support" / "who_are_you.py"), "ask")
 
 _SERVER = """
-import socket, socketserver
+import socket, socketserver, threading
 class Server(socketserver.ThreadingTCPServer):
     address_family = socket.AF_INET6
 class Once(socketserver.StreamRequestHandler):
@@ -25,7 +25,6 @@ class Echo(socketserver.StreamRequestHandler):
     def handle(self):
         for line in self.rfile:
             self.wfile.write(line)
-import threading
 threading.Thread(target=Server(("::", 7000), Once).serve_forever).start()
 Server(("::", 7001), Echo).serve_forever()
 """
@@ -55,22 +54,8 @@ def sees(lab, address):
 
 
 def test_a_connection_goes_on_when_a_network_brings_another_family_whose_clients_are_seen_then(lab, tmp_path):
-    lab.berth(
-        "run",
-        "-d",
-        "--name",
-        "web",
-        "--network",
-        "front,gw-priority=1",
-        "-p",
-        "8080:7000",
-        "-p",
-        "8081:7001",
-        "--",
-        sys.executable,
-        "-c",
-        _SERVER,
-    )
+    ports = ("-p", "8080:7000", "-p", "8081:7001")
+    lab.berth("run", "-d", "--name", "web", "--network", "front,gw-priority=1", *ports, "--", sys.executable, "-c", _SERVER)
     lab.wait_for(lambda: sees(lab, HOST_ADDRESS) == OUTSIDE_ADDRESS)
     client = lab.start(sys.executable, "-c", _CLIENT, HOST_ADDRESS, str(tmp_path / "connected"), where="outside")
     assert client.stdout.readline() == "before\n"
